@@ -1,0 +1,1 @@
+//! Bundle store, record chain on disk and spool; used by agent and vault.

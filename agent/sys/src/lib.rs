@@ -1,0 +1,1 @@
+//! Safe files, command runner, clock and lock. No policy.

@@ -1,0 +1,1 @@
+//! Scenarios in the lab; see tests/scenarios/tests.
