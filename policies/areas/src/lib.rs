@@ -1,1 +1,5 @@
-//! Areas.
+//! Areas of the loop: what a host should be, what it is, and what to do about the difference.
+//! Pure: decides from facts that a port read; the shell's ports act.
+
+pub mod area;
+pub mod port;

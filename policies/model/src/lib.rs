@@ -1,1 +1,5 @@
-//! The policy language.
+//! The policy language: YAML as a person writes it → parsed → resolved sections per machine.
+//! Pure: takes a map of texts and reads no file; knows no area's types.
+
+pub mod names;
+pub mod resolved;
