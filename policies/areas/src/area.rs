@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::port::{HostRead, HostWrite, PortError};
+use crate::port::{HostRead, HostWrite, ManagedFile, PortError};
 
 /// When a decision is made. Passed in by the shell; nothing below asks a clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +182,11 @@ pub trait AreaSpec {
         plan: Plan<Self::Step>,
         facts: &Self::Facts,
     ) -> Result<Approved<Self::Step>, Refusal>;
+    /// What Tenure must remember about what it saw (`/var/lib/tenure/<area>/…`), e.g. since when an update waits.
+    /// Its own memory and no change of the host, so it is written in every mode. Empty when `facts` show it remembered.
+    fn memory(_desired: &Self::Desired, _facts: &Self::Facts, _now: &Now) -> Vec<ManagedFile> {
+        Vec::new()
+    }
     /// Carries the plan out in seconds, or starts an operation.
     fn act(approved: &Approved<Self::Step>, host: &dyn HostWrite) -> ActReport;
     /// What to do to give the host back as it stood before the first `apply` (`tenure-agent lift`).

@@ -2,4 +2,5 @@
 //! Pure: decides from facts that a port read; the shell's ports act.
 
 pub mod area;
+pub mod pass;
 pub mod port;

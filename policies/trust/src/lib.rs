@@ -3,6 +3,8 @@
 
 pub mod hash;
 pub mod ids;
+pub mod text;
 
 pub use hash::Hash;
 pub use ids::{AreaName, Epoch, FleetName, HostName, IdError, PersonName, PolicyVersion, Seq, TenantId};
+pub use text::{neutral, neutral_bytes};
