@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh Debian 12 with the Rust toolchain, as root: make demo, make test.
+SHELL  := /bin/bash
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help packages build demo demo-down test bench
+
+help:
+	@echo "make demo        show it: real hosts on this machine; its own network stays untouched"
+	@echo "make demo-down   remove what the demo made"
+	@echo "make test        everything that CI runs"
+	@echo "make bench       beside cfengine3, in one run"
+
+packages:
+	@tests/lab/packages.sh
+
+demo: packages
+	@started=$$(date +%s); \
+	cargo build --locked --bins && \
+	exec $(TARGET)/debug/tenure-demo show --build-seconds $$(( $$(date +%s) - started ))
+
+demo-down:
+	@LAB=demo tests/lab/lab.sh down
+	@rm -rf $(TARGET)/demo
+
+# One profile and one target directory: clippy, then everything is compiled once and only run after that.
+test: packages
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo build --workspace --all-targets --locked
+	tests/lab/lab.sh prune
+	tests/lab/lab.sh base
+	cargo test --workspace --locked --no-fail-fast
+
+bench: packages
+	cargo build --locked --release --bins
+	$(TARGET)/release/tenure-bench

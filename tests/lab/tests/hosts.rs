@@ -1,0 +1,88 @@
+//! The lab itself: hosts are apart, real, and cannot reach the machine's clock.
+
+use std::time::Duration;
+
+use tenure_lab::{Family, Lab, Login, SshAs, wait_for};
+
+#[test]
+fn hosts_are_real_and_apart() {
+    let lab = Lab::up("lab", &["web1", "office=203.0.113.9,2001:db8:10::9"]).expect("the lab starts");
+    let (web1, office) = (lab.host("web1"), lab.host("office"));
+
+    assert_eq!(web1.must(&["hostname"]).expect("hostname").trim(), "web1");
+    assert_eq!(web1.must(&["cat", "/proc/1/comm"]).expect("comm").trim(), "systemd");
+    assert_ne!(web1.get("/etc/machine-id").expect("id"), office.get("/etc/machine-id").expect("id"));
+    assert_eq!(web1.address(Family::V4).expect("address"), "10.77.0.11");
+    assert_eq!(office.address(Family::V6).expect("address"), "2001:db8:10::9");
+    for family in ["-4", "-6"] {
+        office
+            .must(&["ping", family, "-c1", "-W2", "web1"])
+            .expect("hosts with any address reach each other");
+    }
+
+    let clock = web1.exec(&["date", "-s", "2020-01-01"]).expect("runs");
+    assert!(!clock.ok(), "a host must never be able to set the machine's clock");
+    let inner = web1.exec(&["systemd-run", "-q", "--wait", "date", "-s", "2020-01-01"]).expect("runs");
+    assert!(!inner.ok(), "nor may what its systemd starts");
+
+    web1.put("/etc/lab/file", b"text\n", "640").expect("put");
+    assert_eq!(web1.get("/etc/lab/file").expect("get"), "text\n");
+    assert_eq!(web1.must(&["stat", "-c", "%a %U", "/etc/lab/file"]).expect("stat").trim(), "640 root");
+}
+
+#[test]
+fn logins_power_and_cables() {
+    let lab = Lab::up("power", &["web1", "office"]).expect("the lab starts");
+    let (web1, office) = (lab.host("web1"), lab.host("office"));
+    office.must(&["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/key"]).expect("key");
+    let public = office.get("/root/key.pub").expect("public key");
+    web1.must(&["useradd", "-m", "-s", "/bin/sh", "admin"]).expect("user");
+    web1.sh("echo admin:demo | chpasswd").expect("password");
+    web1.put("/home/admin/.ssh/authorized_keys", public.as_bytes(), "644").expect("keys");
+
+    let login = |with| office.ssh(&web1, "admin", with, Family::V4).expect("ssh runs");
+    assert!(login(SshAs::Key("/root/key")).is_in());
+    assert!(login(SshAs::Password("demo")).is_in());
+    assert!(matches!(login(SshAs::Password("other")), Login::Refused(_)));
+
+    lab.part("web1", "office").expect("part");
+    assert!(matches!(login(SshAs::Key("/root/key")), Login::Unreachable(_)));
+    lab.heal().expect("heal");
+    assert!(login(SshAs::Key("/root/key")).is_in());
+    web1.link_down().expect("pull");
+    assert!(matches!(login(SshAs::Key("/root/key")), Login::Unreachable(_)));
+    web1.link_up().expect("plug");
+
+    web1.put("/root/kept", b"kept", "600").expect("put");
+    web1.kill().expect("power loss");
+    assert!(!web1.exec(&["true"]).expect("runs").ok(), "a host without power does nothing");
+    web1.start().expect("boot");
+    assert_eq!(web1.get("/root/kept").expect("files outlive a power loss"), "kept");
+    web1.reboot().expect("reboot");
+    assert!(login(SshAs::Key("/root/key")).is_in());
+
+    let mut sleeper = web1.spawn(&["sleep", "600"]).expect("spawn");
+    wait_for("the sleeper", Duration::from_secs(5), || {
+        web1.exec(&["pgrep", "-x", "sleep"]).is_ok_and(|o| o.ok())
+    })
+    .expect("runs");
+    assert!(sleeper.runs());
+    drop(sleeper);
+    wait_for("its end", Duration::from_secs(5), || {
+        web1.exec(&["pgrep", "-x", "sleep"]).is_ok_and(|o| !o.ok())
+    })
+    .expect("ending the entrance ends the command");
+}
+
+#[test]
+fn a_small_disk_fills_and_an_update_is_pending() {
+    let lab = Lab::up("disk", &["web1", "vault1"]).expect("the lab starts");
+    let web1 = lab.host("web1");
+    web1.disk("/srv/small", 8).expect("disk");
+    let full = web1.sh("head -c 20000000 /dev/zero >/srv/small/file").expect("runs");
+    assert!(full.stderr.contains("No space left on device"), "{full:?}");
+
+    lab.archive("vault1", &["web1"], 9).expect("archive");
+    let pending = web1.must(&["apt", "list", "--upgradable"]).expect("apt");
+    assert!(pending.contains("lab-notes/stable-security 1.0-1+deb12u1"), "{pending}");
+}
