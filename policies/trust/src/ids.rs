@@ -102,6 +102,24 @@ name_type! {
     AreaName, "area name", 32, "lower-case letters and underscores", |t| t.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
+name_type! {
+    /// What an event record is about (`start`, `policy_refused`, …).
+    EventName, "event name", 32, "lower-case letters and underscores", |t| t.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+name_type! {
+    /// Which code judged: the program's name and version as text (`tenure 0.1.0`).
+    JudgeVersion, "judge version", 64, "printable ASCII, at most 64", |t| t.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+name_type! {
+    /// Why a verdict is what it is, in a few fixed words; never a name, an address or other data of a person.
+    ReasonTag, "reason", 64, "lower-case letters, digits, spaces, hyphens and underscores",
+    |t| t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b' ' | b'-' | b'_'))
+}
+name_type! {
+    /// The name of a signing key, given when it is made (`marit`, `jeroen-token`).
+    KeyName, "key name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+}
+
 macro_rules! number_type {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
@@ -135,6 +153,10 @@ macro_rules! number_type {
 number_type! {
     /// The number of a policy set; only rises.
     PolicyVersion(u64)
+}
+number_type! {
+    /// The number of a root; rises by exactly one.
+    RootVersion(u64)
 }
 number_type! {
     /// Place in a host's record chain, from 1, without gaps inside an epoch.

@@ -1,10 +1,38 @@
 //! What is signed, by whom, and how a holder checks it: ids, envelopes, roles, versions, index, record chain.
 //! Knows an area only as a name. Pure: no file, socket, clock, environment or process.
 
+pub mod envelope;
 pub mod hash;
 pub mod ids;
+pub mod index;
+pub mod keys;
+pub mod kind;
+pub mod record;
+pub mod refused;
+pub mod root;
+pub mod statement;
 pub mod text;
+pub mod verify_chain;
 
+pub use envelope::{Envelope, Signed};
 pub use hash::Hash;
-pub use ids::{AreaName, Epoch, FleetName, HostName, IdError, PersonName, PolicyVersion, Seq, TenantId};
+pub use ids::{
+    AreaName, Epoch, EventName, FleetName, HostName, IdError, JudgeVersion, KeyName, PersonName,
+    PolicyVersion, ReasonTag, RootVersion, Seq, TenantId,
+};
+pub use index::{Arrival, Floor, Index, verify_bundle, verify_index};
+pub use keys::{KeyFault, KeyId, NamedKey, PublicKey, Signature, SigningKey};
+pub use kind::Kind;
+pub use record::{
+    About, Chain, Commitment, Draft, ExportHeader, ExportLine, Link, Payload, Record, VerdictTag,
+};
+pub use refused::Refused;
+pub use root::{Role, RoleKeys, Root};
+pub use statement::{Bundle, Standing, Statement, Verified};
 pub use text::{neutral, neutral_bytes};
+pub use verify_chain::{ChainFault, ChainReport, ChainVerifier, Expected, Finding};
+
+#[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
+mod refusal_tests;
