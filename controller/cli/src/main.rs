@@ -1,2 +1,57 @@
-//! The tool.
-fn main() {}
+//! `tenure`, the operator's tool: reads the arguments, runs one command, ends with its exit code.
+
+mod clock;
+mod cmd_completions;
+mod failure;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::output::{Exit, Output};
+
+/// Writes, checks and signs policy, and verifies what hosts state. Exit codes: 0 clean, 1 error, 2 changes or drift
+/// found, 3 a promise is broken or unknown, 64 usage, 78 configuration.
+#[derive(Debug, Parser)]
+#[command(name = "tenure", version, about, max_term_width = 110)]
+struct Cli {
+    /// Print JSON on standard output instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print only what went wrong
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant for each command; its module has arguments and `run`.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a completion script for a shell
+    Completions(cmd_completions::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // The parser's own text and colours; its exit code 2 means "changes found" here, so usage is 64.
+            let shown = error.print();
+            let usage = !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if usage || shown.is_err() { Exit::Usage } else { Exit::Clean }.into();
+        }
+    };
+    let mut out = Output::new(cli.json, cli.quiet);
+    let exit = run(cli.command, &mut out).unwrap_or_else(|failure| out.failure(&failure));
+    out.finish(exit).into()
+}
+
+fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Completions(args) => cmd_completions::run(&args, out),
+    }
+}

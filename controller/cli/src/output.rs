@@ -1,0 +1,125 @@
+//! The one place that writes to the terminal: honours `--json` and `--quiet`, and says nothing by colour alone.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is as it should be.
+    Clean,
+    /// It could not be done.
+    Error,
+    /// Changes or drift were found.
+    #[allow(dead_code, reason = "the commands that compare states come with the controller")]
+    Changes,
+    /// A promise is broken, overdue or unknown.
+    #[allow(dead_code, reason = "the commands that judge promises come with the controller")]
+    Broken,
+    /// The arguments make no sense.
+    Usage,
+    /// A file that the program needs is not as it must be.
+    #[allow(dead_code, reason = "taken into use by the commands that read configuration")]
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Clean => 0,
+            Exit::Error => 1,
+            Exit::Changes => 2,
+            Exit::Broken => 3,
+            Exit::Usage => 64,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Where all text goes.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+    broken_pipe: bool,
+}
+
+impl Output {
+    /// As the person asked.
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet, broken_pipe: false }
+    }
+
+    /// True when the answer should be JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A line of the answer; not with `--quiet` and not with `--json`. The caller has made outside text neutral.
+    pub(crate) fn line(&mut self, text: impl fmt::Display) {
+        if !self.quiet && !self.json {
+            self.out(format_args!("{text}\n"));
+        }
+    }
+
+    /// The answer as JSON, with `--json` only.
+    pub(crate) fn value(&mut self, value: &impl Serialize) {
+        if self.json {
+            match serde_json::to_string_pretty(value) {
+                Ok(text) => self.out(format_args!("{text}\n")),
+                Err(error) => self.err(format_args!("cannot write the answer as JSON: {error}\n")),
+            }
+        }
+    }
+
+    /// The product itself (a formatted file, a schema, a script), whatever was asked.
+    pub(crate) fn product(&mut self, text: impl fmt::Display) {
+        self.out(format_args!("{text}"));
+    }
+
+    /// What is wrong, on standard error, also with `--quiet`; with `--json` the value says it.
+    pub(crate) fn fault(&mut self, text: impl fmt::Display) {
+        if !self.json {
+            self.err(format_args!("{text}\n"));
+        }
+    }
+
+    /// A word while something lasts; on a terminal only.
+    pub(crate) fn progress(&mut self, text: impl fmt::Display) {
+        if !self.quiet && !self.json && std::io::stderr().is_terminal() {
+            self.err(format_args!("{text}\n"));
+        }
+    }
+
+    /// Tells a failure and gives its exit code.
+    pub(crate) fn failure(&mut self, failure: &Failure) -> Exit {
+        if self.json {
+            self.value(&failure.to_json());
+        } else {
+            self.err(format_args!("tenure: {failure}\n"));
+        }
+        failure.code()
+    }
+
+    /// The exit code in the end: an answer that could not be written is an error, except to a reader that had enough.
+    pub(crate) fn finish(self, exit: Exit) -> Exit {
+        let flushed = std::io::stdout().flush();
+        if exit == Exit::Clean && flushed.is_err() && !self.broken_pipe { Exit::Error } else { exit }
+    }
+
+    fn out(&mut self, text: fmt::Arguments<'_>) {
+        if let Err(error) = std::io::stdout().write_fmt(text) {
+            self.broken_pipe |= error.kind() == std::io::ErrorKind::BrokenPipe;
+        }
+    }
+
+    fn err(&self, text: fmt::Arguments<'_>) {
+        // There is nowhere left to say that standard error is closed.
+        let _ = std::io::stderr().write_fmt(text);
+    }
+}
