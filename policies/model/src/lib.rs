@@ -3,8 +3,21 @@
 
 pub mod addresses;
 pub mod calendar;
+pub mod fault;
 pub mod names;
 pub mod nearest;
+pub mod plain;
+pub mod read;
+#[cfg(test)]
+mod read_tests;
 pub mod resolved;
+pub mod scalars;
 pub mod services;
+pub mod shape;
 pub mod sizes;
+pub mod tree;
+pub mod written;
+
+pub use fault::{Fault, FaultCode, Faults, Place, Spanned};
+pub use read::{Reading, read};
+pub use written::Written;
