@@ -20,6 +20,10 @@ pub struct Process {
     pub started: u64,
     /// Effective user.
     pub uid: u32,
+    /// The process that leads its session, by id; 0 when that one is outside of what is visible here.
+    pub session: u32,
+    /// Device number of its terminal; 0 for none.
+    pub terminal: i32,
 }
 
 impl Process {
@@ -104,6 +108,8 @@ fn parse(pid: u32, uid: u32, stat: &[u8]) -> Option<Process> {
         uid,
         comm,
         parent: fields.get(1)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        terminal: fields.get(4)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
     })
 }
@@ -132,6 +138,7 @@ mod tests {
         let line = b"7 (a) S 1 (b) R 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 99 23";
         let p = parse(7, 0, line).expect("parsed");
         assert_eq!((p.comm.as_slice(), p.parent, p.started), (&b"a) S 1 (b"[..], 3, 99));
+        assert_eq!((p.session, p.terminal), (5, 6));
         assert_eq!(parse(7, 0, b"7 )("), None);
         assert_eq!(parse(7, 0, b""), None);
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tenure_trust::{FleetName, HostName, PersonName};
+use tenure_trust::{Bundle, FleetName, HostName, Kind, PersonName, Statement};
 
 use crate::names::{NetworkName, RuleId, UnixUser};
 
@@ -35,6 +35,20 @@ pub struct HostPolicy {
     pub ssh_access: Option<SshAccessSection>,
     /// Section of the area `patch`.
     pub patch: Option<PatchSection>,
+}
+
+impl Statement for HostPolicy {
+    const KIND: Kind = Kind::HostPolicy;
+    const SCHEMA: u32 = SCHEMA;
+}
+
+impl Bundle for HostPolicy {
+    fn fleet(&self) -> &FleetName {
+        &self.fleet
+    }
+    fn machine(&self) -> &HostName {
+        &self.host
+    }
 }
 
 /// What an area may do on a host; absent in the policy means `observe`.
