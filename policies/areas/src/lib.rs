@@ -2,5 +2,6 @@
 //! Pure: decides from facts that a port read; the shell's ports act.
 
 pub mod area;
+pub mod fake;
 pub mod pass;
 pub mod port;

@@ -208,6 +208,8 @@ pub enum ConfirmBy {
 pub struct SshAccessSection {
     /// One entry per person or machine key and account, sorted by account, then person.
     pub logins: Vec<Login>,
+    /// The people of the policy's `management` who log in here: one of them must always be able to. Sorted.
+    pub management: Vec<PersonName>,
     /// What to do about keys in homes that the policy does not name.
     pub unmanaged_keys: UnmanagedKeys,
 }

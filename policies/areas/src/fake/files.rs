@@ -1,0 +1,259 @@
+//! The fake host's files: kinds, owners, modes and link counts, judged as the real port judges them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::port::{Beneath, Entry, EntryKind, Owner, PortError, PortResult, Stat};
+
+/// One thing at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Owner.
+    pub uid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Hard links.
+    pub links: u32,
+    /// Last modification, seconds since 1970.
+    pub mtime: i64,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeKind {
+    /// Regular file with these bytes.
+    File(Vec<u8>),
+    /// Directory.
+    Dir,
+    /// Symbolic link to this path.
+    Symlink(String),
+    /// FIFO: whoever opens it plainly waits for ever.
+    Fifo,
+}
+
+impl Node {
+    pub(super) fn file(bytes: &[u8], uid: u32, mode: u32, at: Timestamp) -> Self {
+        Self { kind: NodeKind::File(bytes.to_vec()), uid, mode, links: 1, mtime: at.as_second() }
+    }
+}
+
+/// Absolute path → node; the directories above a node exist by themselves unless something else stands there.
+#[derive(Debug)]
+pub(super) struct Files(BTreeMap<String, Node>);
+
+const PASSWD: &str = "\
+root:x:0:0:root:/root:/bin/bash
+daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
+sshd:x:104:65534::/run/sshd:/usr/sbin/nologin
+admin:x:1000:1000:Admin,,,:/home/admin:/bin/bash
+deploy:x:1001:1001::/home/deploy:/bin/sh
+app:x:1002:1002::/home/app:/bin/bash
+";
+const SHADOW: &str = "\
+root:*:20000:0:99999:7:::
+daemon:*:20000:0:99999:7:::
+sshd:!:20000::::::
+admin:!:20000:0:99999:7:::
+deploy:!:20000:0:99999:7:::
+app:$y$j9T$abcdefgh$ijklmnopqrstuvwxyz:20000:0:99999:7:::
+";
+const SSHD_CONFIG: &str = "\
+# This is the sshd server system-wide configuration file.
+
+Include /etc/ssh/sshd_config.d/*.conf
+
+#Port 22
+KbdInteractiveAuthentication no
+UsePAM yes
+X11Forwarding yes
+PrintMotd no
+AcceptEnv LANG LC_*
+Subsystem\tsftp\t/usr/lib/openssh/sftp-server
+";
+
+impl Files {
+    pub(super) fn debian(at: Timestamp) -> Self {
+        let mut files = Self(BTreeMap::new());
+        for (path, text, mode) in [
+            ("/etc/passwd", PASSWD, 0o644),
+            ("/etc/shadow", SHADOW, 0o640),
+            ("/etc/ssh/sshd_config", SSHD_CONFIG, 0o644),
+            (
+                "/var/lib/apt/lists/deb.debian.org_debian-security_dists_bookworm-security_InRelease",
+                "",
+                0o644,
+            ),
+        ] {
+            files.insert(path, Node::file(text.as_bytes(), 0, mode, at));
+        }
+        for dir in ["/etc/ssh/sshd_config.d", "/root", "/home/admin", "/home/deploy", "/home/app"] {
+            let node = Node::file(b"", 0, 0o755, at);
+            files.insert(dir, Node { kind: NodeKind::Dir, ..node });
+        }
+        files
+    }
+
+    pub(super) fn all(&self) -> &BTreeMap<String, Node> {
+        &self.0
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<&Node> {
+        self.0.get(path)
+    }
+
+    pub(super) fn insert(&mut self, path: &str, node: Node) {
+        self.0.insert(path.to_owned(), node);
+    }
+
+    pub(super) fn remove(&mut self, path: &str) {
+        self.0.remove(path);
+    }
+
+    pub(super) fn forget_beneath(&mut self, prefix: &str) {
+        self.0.retain(|path, _| !path.starts_with(prefix));
+    }
+
+    pub(super) fn change(&mut self, path: &str, how: impl FnOnce(&mut Node)) {
+        how(self.0.get_mut(path).expect("a test changes a node that it placed"));
+    }
+
+    /// As rename(2) puts a file: replaces whatever stands there but a directory.
+    pub(super) fn put(&mut self, path: &str, node: Node) -> PortResult<()> {
+        self.no_link_above(path)?;
+        if self.is_dir(path) {
+            let why = "is a directory".into();
+            return Err(PortError::Failed { doing: format!("writing {path}"), why });
+        }
+        self.0.insert(path.to_owned(), node);
+        Ok(())
+    }
+
+    pub(super) fn unlink(&mut self, path: &str) -> PortResult<()> {
+        self.no_link_above(path)?;
+        if self.is_dir(path) {
+            let why = "is a directory".into();
+            return Err(PortError::Failed { doing: format!("removing {path}"), why });
+        }
+        self.0.remove(path);
+        Ok(())
+    }
+
+    pub(super) fn read(&self, at: &Beneath, owner: Owner, limit: usize) -> PortResult<Vec<u8>> {
+        let path = at.path();
+        self.no_link_above(&path)?;
+        let untrusted = |why: String| Err(PortError::Untrusted { what: path.clone(), why });
+        let Some(node) = self.0.get(&path) else {
+            if self.is_dir(&path) {
+                return untrusted("is a directory".into());
+            }
+            return Err(PortError::Absent { what: path });
+        };
+        let NodeKind::File(bytes) = &node.kind else {
+            return untrusted(format!("is {}", node.kind.word()));
+        };
+        if node.links != 1 {
+            return untrusted(format!("has {} hard links", node.links));
+        }
+        let owned = match owner {
+            Owner::Root => node.uid == 0,
+            Owner::Uid(uid) => node.uid == uid || node.uid == 0,
+            Owner::Any => true,
+        };
+        if !owned {
+            return untrusted(format!("is owned by uid {}", node.uid));
+        }
+        if owner == Owner::Root && node.mode & 0o022 != 0 {
+            return untrusted(format!("can be written by others (mode {:04o})", node.mode));
+        }
+        if bytes.len() > limit {
+            return Err(PortError::TooLarge { what: path, limit });
+        }
+        Ok(bytes.clone())
+    }
+
+    pub(super) fn list(&self, at: &Beneath, limit: usize) -> PortResult<Vec<Entry>> {
+        let path = at.path();
+        self.no_link_above(&path)?;
+        if let Some(node) = self.0.get(&path)
+            && node.kind != NodeKind::Dir
+        {
+            return Err(PortError::Untrusted { what: path, why: format!("is {}", node.kind.word()) });
+        }
+        if !self.is_dir(&path) {
+            return Err(PortError::Absent { what: path });
+        }
+        let prefix = format!("{}/", path.trim_end_matches('/'));
+        let mut found: BTreeMap<String, EntryKind> = BTreeMap::new();
+        for (whole, node) in self.0.range(prefix.clone()..).take_while(|(p, _)| p.starts_with(&prefix)) {
+            let below = &whole[prefix.len()..];
+            match below.split_once('/') {
+                Some((dir, _)) => found.insert(dir.to_owned(), EntryKind::Dir),
+                None => found.insert(below.to_owned(), node.kind.entry()),
+            };
+        }
+        if found.len() > limit {
+            return Err(PortError::TooLarge { what: path, limit });
+        }
+        Ok(found.into_iter().map(|(name, kind)| Entry { name, kind }).collect())
+    }
+
+    pub(super) fn stat(&self, at: &Beneath) -> PortResult<Stat> {
+        let path = at.path();
+        self.no_link_above(&path)?;
+        match self.0.get(&path) {
+            Some(node) => Ok(Stat {
+                kind: node.kind.entry(),
+                uid: node.uid,
+                gid: 0,
+                mode: node.mode,
+                size: if let NodeKind::File(bytes) = &node.kind { bytes.len() as u64 } else { 0 },
+                mtime: node.mtime,
+            }),
+            None if self.is_dir(&path) => {
+                Ok(Stat { kind: EntryKind::Dir, uid: 0, gid: 0, mode: 0o755, size: 0, mtime: 0 })
+            }
+            None => Err(PortError::Absent { what: path }),
+        }
+    }
+
+    fn is_dir(&self, path: &str) -> bool {
+        let prefix = format!("{}/", path.trim_end_matches('/'));
+        self.0.get(path).is_some_and(|n| n.kind == NodeKind::Dir)
+            || self.0.range(prefix.clone()..).next().is_some_and(|(p, _)| p.starts_with(&prefix))
+    }
+
+    fn no_link_above(&self, path: &str) -> PortResult<()> {
+        for (at, _) in path.match_indices('/').skip(1) {
+            let above = &path[..at];
+            if let Some(node) = self.0.get(above)
+                && node.kind != NodeKind::Dir
+            {
+                let why = format!("goes through {above}, which is {}", node.kind.word());
+                return Err(PortError::Untrusted { what: path.to_owned(), why });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NodeKind {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::File(_) => "a regular file",
+            Self::Dir => "a directory",
+            Self::Symlink(_) => "a symbolic link",
+            Self::Fifo => "a FIFO",
+        }
+    }
+
+    fn entry(&self) -> EntryKind {
+        match self {
+            Self::File(_) => EntryKind::File,
+            Self::Dir => EntryKind::Dir,
+            Self::Symlink(_) | Self::Fifo => EntryKind::Other,
+        }
+    }
+}

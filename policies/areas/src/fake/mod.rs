@@ -1,0 +1,367 @@
+//! A host that is not there: files, a small nftables, sshd and package database, a clock, outsiders and faults.
+//!
+//! It answers [`Query`] and carries [`Command`] out as a Debian 12 host does, as far as the areas go; a conformance
+//! test on a lab host holds it to that. What it cannot interpret it refuses, so that no test passes by its ignorance.
+
+mod files;
+pub mod nft;
+mod packages;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use files::Files;
+pub use files::{Node, NodeKind};
+use nft::Ruleset;
+pub use packages::FakePackage;
+
+use crate::area::Now;
+use crate::port::{
+    Beneath, Command, Entry, Flow, HostRead, HostWrite, ManagedFile, ManagedPath, Owner, PortError,
+    PortResult, Query, Stat,
+};
+
+/// The fake host. Shared by reference; every call takes its one lock.
+#[derive(Debug)]
+pub struct FakeHost {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    wall: Timestamp,
+    since_boot_ms: u64,
+    boots: u32,
+    files: Files,
+    nft: Ruleset,
+    nft_changes: Vec<NftChange>,
+    warmed: bool,
+    flows: Vec<Flow>,
+    interfaces: Vec<String>,
+    packages: Vec<FakePackage>,
+    kernel: String,
+    writes: u64,
+    fault: Option<Fault>,
+    dead: bool,
+    silent: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Fail(u64),
+    Kill(u64),
+}
+
+#[derive(Debug, Clone, serde::Serialize)]
+struct NftChange {
+    at: Timestamp,
+    generation: u32,
+    pid: Option<u32>,
+    comm: Option<String>,
+}
+
+impl FakeHost {
+    /// A fresh Debian 12 host at noon of 22 November 2026: sshd as installed, no ruleset, accounts root, admin (1000),
+    /// deploy (1001) and app (1002), the last with a password.
+    pub fn debian() -> Self {
+        let wall: Timestamp = "2026-11-22T12:00:00Z".parse().expect("a literal time");
+        let state = State {
+            wall,
+            since_boot_ms: 100_000,
+            boots: 1,
+            files: Files::debian(wall),
+            nft: Ruleset::default(),
+            nft_changes: Vec::new(),
+            warmed: false,
+            flows: Vec::new(),
+            interfaces: vec!["lo".into(), "eth0".into()],
+            packages: packages::debian(),
+            kernel: "6.1.0-28-amd64".into(),
+            writes: 0,
+            fault: None,
+            dead: false,
+            silent: BTreeMap::new(),
+        };
+        Self { state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- time -------------------------------------------------------------------------------------------------
+
+    /// The host's clock.
+    pub fn now(&self) -> Now {
+        let state = self.state();
+        let boot_id = format!("00000000-0000-4000-8000-{:012}", state.boots);
+        Now { wall: state.wall, since_boot_ms: state.since_boot_ms, boot_id }
+    }
+
+    /// Lets time pass, on both clocks; elements of sets with a timeout lapse.
+    pub fn advance_ms(&self, ms: u64) {
+        let mut state = self.state();
+        let step = SignedDuration::from_millis(i64::try_from(ms).expect("a test's step is small"));
+        state.wall = state.wall.checked_add(step).expect("a test's time is in range");
+        state.since_boot_ms += ms;
+    }
+
+    /// Starts the machine again: no ruleset, no tracked connection, /run empty, sshd reads its files anew.
+    pub fn reboot(&self) {
+        let mut state = self.state();
+        state.boots += 1;
+        state.since_boot_ms = 0;
+        state.nft = Ruleset::default();
+        state.nft_changes.clear();
+        state.flows.clear();
+        state.warmed = false;
+        state.dead = false;
+        state.files.forget_beneath("/run/");
+    }
+
+    // ---- faults -----------------------------------------------------------------------------------------------
+
+    /// How many writes (files put, removed, commands told) have been tried.
+    pub fn writes(&self) -> u64 {
+        self.state().writes
+    }
+
+    /// The `n`-th write from now (counting from 1) fails and changes nothing; those after it work again.
+    pub fn fail_write(&self, n: u64) {
+        let mut state = self.state();
+        state.fault = Some(Fault::Fail(state.writes + n));
+    }
+
+    /// The agent dies before its `n`-th write from now: that one and all after it change nothing until [`Self::revive`].
+    pub fn kill_before_write(&self, n: u64) {
+        let mut state = self.state();
+        state.fault = Some(Fault::Kill(state.writes + n));
+    }
+
+    /// Starts the agent again and ends every fault; true if it had died.
+    pub fn revive(&self) -> bool {
+        let mut state = self.state();
+        state.fault = None;
+        std::mem::take(&mut state.dead)
+    }
+
+    /// Questions whose debug form starts with `query` are answered with a failure that says `why`, until [`Self::answer`].
+    pub fn refuse_to_answer(&self, query: &str, why: &str) {
+        self.state().silent.insert(query.into(), why.into());
+    }
+
+    /// Every question is answered again.
+    pub fn answer(&self) {
+        self.state().silent.clear();
+    }
+
+    // ---- outsiders --------------------------------------------------------------------------------------------
+
+    /// Somebody else writes a regular file.
+    pub fn write_as(&self, path: &str, bytes: impl AsRef<[u8]>, uid: u32, mode: u32) {
+        let mut state = self.state();
+        let at = state.wall;
+        state.files.insert(path, Node::file(bytes.as_ref(), uid, mode, at));
+    }
+
+    /// Somebody else places any kind of node.
+    pub fn place(&self, path: &str, kind: NodeKind, uid: u32) {
+        let mut state = self.state();
+        let at = state.wall;
+        state.files.insert(path, Node { kind, uid, ..Node::file(b"", uid, 0o644, at) });
+    }
+
+    /// Somebody gives the file at `path` a second name: both become untrusted.
+    pub fn hard_link(&self, path: &str) {
+        self.state().files.change(path, |node| node.links += 1);
+    }
+
+    /// Somebody changes owner and mode.
+    pub fn chmod(&self, path: &str, uid: u32, mode: u32) {
+        self.state().files.change(path, |node| {
+            node.uid = uid;
+            node.mode = mode;
+        });
+    }
+
+    /// Somebody deletes a file or a whole directory.
+    pub fn delete(&self, path: &str) {
+        let mut state = self.state();
+        state.files.remove(path);
+        state.files.forget_beneath(&format!("{}/", path.trim_end_matches('/')));
+    }
+
+    /// Somebody else's nftables transaction (libnftables-json(5)); the watcher sees who it was.
+    ///
+    /// # Errors
+    /// As nft reports it.
+    pub fn nft_as(&self, pid: u32, comm: &str, json: &str) -> PortResult<()> {
+        let mut state = self.state();
+        state.load(json)?;
+        let change = NftChange {
+            at: state.wall,
+            generation: state.nft.generation(),
+            pid: Some(pid),
+            comm: Some(comm.into()),
+        };
+        state.nft_changes.push(change);
+        Ok(())
+    }
+
+    // ---- looking at it ----------------------------------------------------------------------------------------
+
+    /// The bytes of a file, if it is one.
+    pub fn content(&self, path: &str) -> Option<Vec<u8>> {
+        self.state().files.get(path).and_then(|node| match &node.kind {
+            NodeKind::File(bytes) => Some(bytes.clone()),
+            _ => None,
+        })
+    }
+
+    /// Every file with its bytes, to compare two moments.
+    pub fn all_files(&self) -> BTreeMap<String, Node> {
+        self.state().files.all().clone()
+    }
+
+    /// `nft -j list ruleset`, without handles.
+    pub fn nft_listing(&self) -> String {
+        let state = self.state();
+        nft::without_handles(state.nft.list_ruleset(state.since_boot_ms)).to_string()
+    }
+
+    /// Has connection tracking been hooked and filled?
+    pub fn is_warmed(&self) -> bool {
+        self.state().warmed
+    }
+
+    /// Replaces the tracked connections.
+    pub fn set_flows(&self, flows: Vec<Flow>) {
+        self.state().flows = flows;
+    }
+
+    /// Replaces the network interfaces.
+    pub fn set_interfaces(&self, names: &[&str]) {
+        self.state().interfaces = names.iter().map(ToString::to_string).collect();
+    }
+
+    /// Replaces the packages.
+    pub fn set_packages(&self, packages: Vec<FakePackage>) {
+        self.state().packages = packages;
+    }
+
+    /// Replaces the running kernel's release.
+    pub fn set_kernel(&self, release: &str) {
+        self.state().kernel = release.into();
+    }
+}
+
+impl State {
+    fn load(&mut self, json: &str) -> PortResult<()> {
+        let now = self.since_boot_ms;
+        self.nft
+            .transact(json, now)
+            .map_err(|why| PortError::Failed { doing: "nft -j -f -".into(), why: why.to_string() })
+    }
+
+    /// Counts a write; the error that a fault makes of it.
+    fn write(&mut self, doing: &str) -> PortResult<()> {
+        self.writes += 1;
+        let failed = |why: &str| Err(PortError::Failed { doing: doing.into(), why: why.into() });
+        match self.fault {
+            Some(Fault::Fail(n)) if n == self.writes => failed("no space left on device"),
+            Some(Fault::Kill(n)) if n <= self.writes => {
+                self.dead = true;
+                failed("the agent is dead")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn lines(lines: &[String]) -> Vec<u8> {
+        lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
+    }
+}
+
+impl HostRead for FakeHost {
+    fn file(&self, path: &Beneath, owner: Owner, limit: usize) -> PortResult<Vec<u8>> {
+        self.state().files.read(path, owner, limit)
+    }
+
+    fn dir(&self, path: &Beneath, limit: usize) -> PortResult<Vec<Entry>> {
+        self.state().files.list(path, limit)
+    }
+
+    fn stat(&self, path: &Beneath) -> PortResult<Stat> {
+        self.state().files.stat(path)
+    }
+
+    fn ask(&self, query: &Query) -> PortResult<Vec<u8>> {
+        let state = self.state();
+        let asked = format!("{query:?}");
+        if let Some((_, why)) = state.silent.iter().find(|(prefix, _)| asked.starts_with(prefix.as_str())) {
+            return Err(PortError::Failed { doing: asked, why: why.clone() });
+        }
+        let now = state.since_boot_ms;
+        match query {
+            Query::NftGeneration => Ok(state.nft.generation().to_string().into_bytes()),
+            Query::NftOwnTable => {
+                state.nft.list_table("inet", "tenure", now).map(|v| v.to_string().into_bytes())
+            }
+            Query::NftSet { name } => {
+                state.nft.list_set("inet", "tenure", name, now).map(|v| v.to_string().into_bytes())
+            }
+            Query::NftChains => Ok(state.nft.list_chains().to_string().into_bytes()),
+            Query::NftChanges { since } => {
+                let after: Vec<_> = state.nft_changes.iter().filter(|c| c.generation > *since).collect();
+                Ok(serde_json::to_vec(&after).expect("changes are plain data"))
+            }
+            Query::Flows => {
+                let line = |flow| serde_json::to_string(flow).expect("a flow is plain data");
+                Ok(State::lines(&state.flows.iter().map(line).collect::<Vec<_>>()))
+            }
+            Query::Interfaces => Ok(State::lines(&state.interfaces)),
+            Query::SshdEffective { .. } => Err(PortError::Absent { what: "sshd".into() }),
+            Query::Packages => Ok(packages::dpkg_query(&state.packages)),
+            Query::PendingUpgrades => Ok(packages::apt_simulate(&state.packages)),
+            Query::Kernel => Ok(format!("{}\n", state.kernel).into_bytes()),
+        }
+    }
+}
+
+impl HostWrite for FakeHost {
+    fn put(&self, file: &ManagedFile) -> PortResult<()> {
+        let mut state = self.state();
+        state.write(&format!("writing {}", file.path.as_str()))?;
+        let at = state.wall;
+        state.files.put(file.path.as_str(), Node::file(&file.bytes, 0, file.mode, at))
+    }
+
+    fn remove(&self, path: &ManagedPath) -> PortResult<()> {
+        let mut state = self.state();
+        state.write(&format!("removing {}", path.as_str()))?;
+        state.files.unlink(path.as_str())
+    }
+
+    fn tell(&self, command: &Command) -> PortResult<()> {
+        let mut state = self.state();
+        let asked: String = format!("{command:?}").chars().take(40).collect();
+        state.write(&asked)?;
+        match command {
+            Command::NftLoad { json } | Command::NftRestore { json, .. } => state.load(json),
+            Command::ConntrackWarm => {
+                state.warmed = true;
+                Ok(())
+            }
+            Command::ConntrackDelete { flows } => {
+                state.flows.retain(|flow| !flows.contains(flow));
+                Ok(())
+            }
+            Command::SshdTest | Command::SshdReload => Err(PortError::Absent { what: "sshd".into() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
