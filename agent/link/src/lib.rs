@@ -1,1 +1,13 @@
-//! Bundle store, record chain on disk and spool; used by agent and vault.
+//! What a machine holds of its fleet: the signed policy it has taken, and the chain of what it has stated.
+//! Used by agent and vault. The chain on disk is the spool as well: nothing leaves it until somebody has taken it in.
+
+pub mod chain;
+pub mod export;
+pub mod identity;
+mod segment;
+pub mod store;
+
+pub use chain::{ChainError, ChainStore, Repair};
+pub use export::{ExportError, export};
+pub use identity::Identity;
+pub use store::{BundleStore, Offered, Places, StoreError};
