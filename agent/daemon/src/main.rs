@@ -1,2 +1,3 @@
-//! The agent.
+//! The agent's program: everything is in the library beside it.
+
 fn main() {}
