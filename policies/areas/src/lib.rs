@@ -3,5 +3,6 @@
 
 pub mod area;
 pub mod fake;
+pub mod firewall;
 pub mod pass;
 pub mod port;

@@ -1,0 +1,353 @@
+//! Looks at the firewall of a host: reads the state on disk and the kernel's table, and names what the table equals.
+//! Cheap when nothing changed: connections, addresses and others' changes are only asked for when a decision needs them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::Deserialize;
+use tenure_policy::names::UnixUser;
+use tenure_policy::resolved::FirewallSection;
+
+use super::compile::{HostBits, compile, named_users};
+use super::describe::text;
+use super::facts::{
+    Change, Facts, ForeignChain, Here, MAX_DIFFERENCES, MAX_FOREIGN, Own, Summary, TrialFacts,
+};
+use super::listing::{Listing, ListingError, live_families};
+use super::nft::{Numbered, Shown, TABLE, live_name};
+use super::state::{self, Confirmed, Kept, Ruleset, Trial};
+use super::table::Table;
+use crate::area::{Actor, Unknown};
+use crate::port::{Beneath, Flow, HostRead, Owner, PortError, Query};
+
+const MAX_PASSWD: usize = 4 * 1024 * 1024;
+const MAX_PROC: usize = 8 * 1024 * 1024;
+/// Most tracked connections that are read when a trial ends.
+const MAX_FLOWS: usize = 500_000;
+
+/// Looks.
+///
+/// # Errors
+/// [`Unknown`] when the kernel or the state cannot be read.
+pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<Facts, Unknown> {
+    let mut faults = Vec::new();
+    let disk = |path: &str| format!("reading {path}");
+    let confirmed = state::read::<Confirmed>(host, state::CONFIRMED)
+        .map_err(|e| Unknown::from_port(disk(state::CONFIRMED), &e))
+        .map(state::whole_confirmed)?
+        .or_note(state::CONFIRMED, &mut faults);
+    let trial = state::read::<Trial>(host, state::TRIAL)
+        .map_err(|e| Unknown::from_port(disk(state::TRIAL), &e))
+        .map(state::whole_trial)?
+        .or_note(state::TRIAL, &mut faults);
+    let confirm = small(host, state::CONFIRM, &mut faults)?;
+    let refused = small(host, state::REFUSED, &mut faults)?;
+    let restores = small(host, state::RESTORES, &mut faults)?;
+    let bridges = bridges(host)?;
+    let bits = HostBits { uids: uids(host, section)?, without_forward: !bridges.is_empty() };
+    let wanted = compile(section, &bits).ok();
+    let listing = listing(host)?;
+    let own = name(listing.as_ref(), confirmed.as_ref(), trial.as_ref(), wanted.as_ref());
+    let live = live(host, &own, trial.as_ref())?;
+    let changes = match own {
+        Own::Differs { .. } | Own::Absent => {
+            changes(host, restores.as_ref().map(|r: &state::Restores| r.last), confirmed.as_ref())?
+        }
+        _ => vec![],
+    };
+    let mut here = Here { confirmed, trial, ..Here::default() };
+    let ending = match (&here.trial, live, &confirm) {
+        (None, ..) => false,
+        (Some(trial), Some(true), None) => wanted.as_ref().map(Table::hash) != Some(trial.new.hash),
+        (Some(_), ..) => true,
+    };
+    if ending {
+        (here.flows, here.addresses) = (flows(host)?, addresses(host)?);
+    }
+    Ok(Facts {
+        own,
+        live,
+        confirmed: here.confirmed.as_ref().map(|c| summary(&c.ruleset)),
+        trial: here.trial.as_ref().map(trial_facts),
+        confirm,
+        refused,
+        restores,
+        enforced: enforced(host)?,
+        faults,
+        host: bits,
+        bridges,
+        foreign: foreign(host, &section.neighbours)?,
+        changes,
+        here,
+    })
+}
+
+fn small<T: serde::de::DeserializeOwned>(
+    host: &dyn HostRead,
+    path: &str,
+    faults: &mut Vec<String>,
+) -> Result<Option<T>, Unknown> {
+    let kept: Kept<T> =
+        state::read(host, path).map_err(|e| Unknown::from_port(format!("reading {path}"), &e))?;
+    Ok(kept.or_note(path, faults))
+}
+
+fn enforced(host: &dyn HostRead) -> Result<bool, Unknown> {
+    match host.stat(&Beneath::new("/var/lib/tenure/firewall", "enforced")) {
+        Ok(_) => Ok(true),
+        Err(PortError::Absent { .. }) => Ok(false),
+        Err(error) => Err(Unknown::from_port("looking whether a ruleset was ever confirmed", &error)),
+    }
+}
+
+fn summary(ruleset: &Ruleset) -> Summary {
+    Summary { number: ruleset.number, hash: ruleset.hash }
+}
+
+fn trial_facts(trial: &Trial) -> TrialFacts {
+    let Trial { new, over, from, until, until_boot_ms, boot_id } = trial;
+    TrialFacts {
+        new: summary(new),
+        over: summary(over),
+        from: *from,
+        until: *until,
+        until_boot_ms: *until_boot_ms,
+        boot_id: boot_id.clone(),
+    }
+}
+
+fn unreadable(doing: &str, error: &dyn std::error::Error) -> Unknown {
+    Unknown { doing: doing.into(), reason: error.to_string() }
+}
+
+fn listing(host: &dyn HostRead) -> Result<Option<Listing>, Unknown> {
+    const DOING: &str = "listing table inet tenure";
+    match host.ask(&Query::NftOwnTable) {
+        Ok(bytes) => Listing::parse(&bytes).map(Some).map_err(|e: ListingError| unreadable(DOING, &e)),
+        Err(PortError::Absent { .. }) => Ok(None),
+        Err(error) => Err(Unknown::from_port(DOING, &error)),
+    }
+}
+
+/// Names what the kernel shows by what it equals.
+fn name(
+    seen: Option<&Listing>,
+    confirmed: Option<&Confirmed>,
+    trial: Option<&Trial>,
+    wanted: Option<&Table>,
+) -> Own {
+    let Some(seen) = seen else { return Own::Absent };
+    let is = |shown: Shown<'_>| Listing::expected(&shown) == *seen;
+    if confirmed.is_some_and(|c| is(Shown::Confirmed(c.ruleset.numbered()))) {
+        return Own::Confirmed;
+    }
+    if let Some(trial) = trial {
+        let (old, new) = (trial.over.numbered(), trial.new.numbered());
+        if is(Shown::Trial { old, new, seconds: 0 }) {
+            return Own::OnTrial;
+        }
+        if is(Shown::Staged { old, new }) {
+            return Own::Staged;
+        }
+        if is(Shown::Confirmed(new)) {
+            return Own::NewConfirmed;
+        }
+        if is(Shown::Confirmed(old)) {
+            return Own::Old;
+        }
+    }
+    if confirmed.is_none()
+        && trial.is_none()
+        && let (Some(table), Some(number)) = (wanted, stated_number(seen))
+        && is(Shown::Confirmed(Numbered { number, table }))
+    {
+        return Own::Wanted { number };
+    }
+    let expected = match (trial, confirmed) {
+        (Some(trial), _) => {
+            let (old, new) = (trial.over.numbered(), trial.new.numbered());
+            Listing::expected(&Shown::Trial { old, new, seconds: 0 })
+        }
+        (None, Some(confirmed)) => Listing::expected(&Shown::Confirmed(confirmed.ruleset.numbered())),
+        (None, None) => Listing::default(),
+    };
+    Own::Differs { hash: seen.hash(), differences: seen.differences(&expected, MAX_DIFFERENCES) }
+}
+
+/// The number that the rule of the base chain `input` says.
+fn stated_number(seen: &Listing) -> Option<u32> {
+    let rule = seen.chains.get("input")?.rules.first()?;
+    let after = rule.split_once("tenure gen=")?.1;
+    after.split(' ').next()?.parse().ok()
+}
+
+/// Asks for the live set only when there is a trial in the kernel; it is never taken from the cached listing, because elements that
+/// end bump no generation.
+fn live(host: &dyn HostRead, own: &Own, trial: Option<&Trial>) -> Result<Option<bool>, Unknown> {
+    const DOING: &str = "reading the trial's live set";
+    let (Own::OnTrial, Some(trial)) = (own, trial) else { return Ok(None) };
+    match host.ask(&Query::NftSet { name: live_name(trial.new.number) }) {
+        Ok(bytes) => {
+            let families = live_families(&bytes).map_err(|e| unreadable(DOING, &e))?;
+            Ok(Some(families.len() == 2))
+        }
+        Err(PortError::Absent { .. }) => Ok(Some(false)),
+        Err(error) => Err(Unknown::from_port(DOING, &error)),
+    }
+}
+
+fn uids(host: &dyn HostRead, section: &FirewallSection) -> Result<BTreeMap<UnixUser, u32>, Unknown> {
+    let wanted = named_users(section);
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let bytes = host
+        .file(&Beneath::new("/etc", "passwd"), Owner::Root, MAX_PASSWD)
+        .map_err(|e| Unknown::from_port("reading the accounts", &e))?;
+    let passwd = String::from_utf8_lossy(&bytes);
+    let account = |line: &str| {
+        let mut fields = line.split(':');
+        let name = UnixUser::new(fields.next()?).ok()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        wanted.contains(&name).then_some((name, uid))
+    };
+    // getpwnam(3) takes the first line of a name, so a later twin must not win
+    let mut uids = BTreeMap::new();
+    for (name, uid) in passwd.lines().filter_map(account) {
+        uids.entry(name).or_insert(uid);
+    }
+    Ok(uids)
+}
+
+/// Names that container engines and hypervisors give their bridges.
+const BRIDGES: [&str; 11] =
+    ["docker", "br-", "cni", "podman", "virbr", "lxcbr", "lxdbr", "incusbr", "cbr", "cilium_", "flannel"];
+
+fn bridges(host: &dyn HostRead) -> Result<Vec<String>, Unknown> {
+    let bytes =
+        host.ask(&Query::Interfaces).map_err(|e| Unknown::from_port("listing network interfaces", &e))?;
+    let names = String::from_utf8_lossy(&bytes);
+    let is_bridge = |name: &&str| BRIDGES.iter().any(|prefix| name.starts_with(prefix));
+    let mut found: Vec<String> =
+        names.lines().map(str::trim).filter(is_bridge).take(MAX_FOREIGN).map(text).collect();
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+fn foreign(host: &dyn HostRead, neighbours: &[String]) -> Result<Vec<ForeignChain>, Unknown> {
+    const DOING: &str = "listing other programs' base chains";
+    let bytes = host.ask(&Query::NftChains).map_err(|e| Unknown::from_port(DOING, &e))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| unreadable(DOING, &e))?;
+    let objects = value.get("nftables").and_then(serde_json::Value::as_array);
+    let chains = objects.into_iter().flatten().filter_map(|object| foreign_chain(object.get("chain")?));
+    let mut out: Vec<ForeignChain> = chains
+        .filter(|c| !(c.family == "inet" && (c.table == TABLE || c.table == super::transaction::WARM_TABLE)))
+        .filter(|c| !neighbours.contains(&c.table))
+        .take(MAX_FOREIGN)
+        .collect();
+    out.sort_unstable();
+    Ok(out)
+}
+
+fn foreign_chain(chain: &serde_json::Value) -> Option<ForeignChain> {
+    let get = |key: &str| chain.get(key).and_then(serde_json::Value::as_str).map(text);
+    Some(ForeignChain {
+        hook: get("hook")?,
+        family: get("family")?,
+        table: get("table")?,
+        chain: get("name")?,
+        kind: get("type").unwrap_or_default(),
+        priority: chain.get("prio").and_then(serde_json::Value::as_i64).unwrap_or_default(),
+        policy: get("policy"),
+    })
+}
+
+/// As [`Query::NftChanges`] documents it.
+#[derive(Deserialize)]
+struct ChangeLine {
+    at: jiff::Timestamp,
+    generation: u32,
+    pid: Option<u32>,
+    comm: Option<String>,
+}
+
+fn changes(
+    host: &dyn HostRead,
+    restored: Option<jiff::Timestamp>,
+    confirmed: Option<&Confirmed>,
+) -> Result<Vec<Change>, Unknown> {
+    const DOING: &str = "asking who changed the ruleset";
+    let bytes = host.ask(&Query::NftChanges { since: 0 }).map_err(|e| Unknown::from_port(DOING, &e))?;
+    let lines: Vec<ChangeLine> = serde_json::from_slice(&bytes).map_err(|e| unreadable(DOING, &e))?;
+    let after = restored.max(confirmed.map(|c| c.at));
+    let mut changes: Vec<Change> = lines
+        .into_iter()
+        .filter(|line| after.is_none_or(|after| line.at > after))
+        .map(|line| Change {
+            at: line.at,
+            generation: line.generation,
+            by: line.pid.map(|pid| Actor { pid, comm: text(line.comm.as_deref().unwrap_or("?")) }),
+        })
+        .collect();
+    let surplus = changes.len().saturating_sub(MAX_FOREIGN);
+    changes.drain(..surplus);
+    Ok(changes)
+}
+
+fn flows(host: &dyn HostRead) -> Result<Vec<Flow>, Unknown> {
+    const DOING: &str = "listing tracked connections";
+    let bytes = host.ask(&Query::Flows).map_err(|e| Unknown::from_port(DOING, &e))?;
+    let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).take(MAX_FLOWS);
+    lines.map(|line| serde_json::from_slice(line).map_err(|e| unreadable(DOING, &e))).collect()
+}
+
+fn addresses(host: &dyn HostRead) -> Result<Vec<IpAddr>, Unknown> {
+    let read = |name: &str| match host.file(&Beneath::new("/proc/net", name), Owner::Any, MAX_PROC) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        // a kernel without IPv6 has no if_inet6
+        Err(PortError::Absent { .. }) => Ok(String::new()),
+        Err(error) => Err(Unknown::from_port("reading this host's addresses", &error)),
+    };
+    let mut out = local4(&read("fib_trie")?);
+    out.extend(local6(&read("if_inet6")?));
+    out.sort_unstable();
+    out.dedup();
+    Ok(out)
+}
+
+/// Addresses of /proc/net/fib_trie that are `/32 host LOCAL`.
+fn local4(trie: &str) -> Vec<IpAddr> {
+    let mut last: Option<Ipv4Addr> = None;
+    let mut out = Vec::new();
+    for line in trie.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse().ok();
+        } else if line.starts_with("/32 host LOCAL") {
+            out.extend(last.map(IpAddr::V4));
+        }
+    }
+    out
+}
+
+/// First column of /proc/net/if_inet6: 32 hexadecimal digits.
+fn local6(table: &str) -> Vec<IpAddr> {
+    let address = |line: &str| {
+        let digits = line.split_whitespace().next().filter(|d| d.len() == 32)?;
+        u128::from_str_radix(digits, 16).ok().map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
+    };
+    table.lines().filter_map(address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_addresses_are_read_from_proc() {
+        let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.1.2.0\n        /24 link UNICAST\n     |-- 10.1.2.3\n        /32 host LOCAL\n     |-- 10.1.2.255\n        /32 link BROADCAST\n";
+        assert_eq!(local4(trie), vec!["10.1.2.3".parse::<IpAddr>().unwrap()]);
+        let table = "fd770000000000000000000000000001 02 40 00 80     eth0\nnonsense\n";
+        assert_eq!(local6(table), vec!["fd77::1".parse::<IpAddr>().unwrap()]);
+    }
+}
