@@ -1,22 +1,14 @@
 //! Turns nft's JSON into short text for a finding. What it reads may be hostile: everything is neutralised and cut.
 
 use serde_json::Value;
+use tenure_trust::text::neutral_bytes;
 
 /// Longest description of one rule, in characters.
 const MAX_TEXT: usize = 160;
 
-/// A text from the host, safe for terminals and logs: control and direction characters replaced, cut to 160 characters.
+/// A text from the host, safe for terminals and logs, cut to 160 characters.
 pub(super) fn text(raw: &str) -> String {
-    let hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut out: String =
-        raw.chars().take(MAX_TEXT).map(|c| if hostile(c) { '\u{fffd}' } else { c }).collect();
-    if raw.chars().nth(MAX_TEXT).is_some() {
-        out.push('…');
-    }
-    out
+    neutral_bytes(raw.as_bytes(), MAX_TEXT)
 }
 
 /// A value as text: a string as it is, everything else as JSON.
