@@ -1,9 +1,11 @@
 //! `tenure`, the operator's tool: reads the arguments, runs one command, ends with its exit code.
 
 mod clock;
+mod cmd_check;
 mod cmd_completions;
 mod failure;
 mod output;
+mod set_files;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ struct Cli {
 /// One variant for each command; its module has arguments and `run`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check a policy set: every fault at once, with place and hint
+    Check(cmd_check::Args),
     /// Print a completion script for a shell
     Completions(cmd_completions::Args),
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
     match command {
+        Command::Check(args) => cmd_check::run(&args, out),
         Command::Completions(args) => cmd_completions::run(&args, out),
     }
 }

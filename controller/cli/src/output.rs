@@ -24,7 +24,6 @@ pub(crate) enum Exit {
     /// The arguments make no sense.
     Usage,
     /// A file that the program needs is not as it must be.
-    #[allow(dead_code, reason = "taken into use by the commands that read configuration")]
     Config,
 }
 

@@ -240,7 +240,13 @@ fn window(line: &str, column: u32) -> Snippet {
     let rest = &chars[at..to];
     let length = match quote {
         Some(quote) => rest.iter().skip(1).position(|c| *c == quote).map_or(1, |end| end + 2),
-        None => rest.iter().position(|c| c.is_whitespace() || ",]}:{[".contains(*c)).unwrap_or(rest.len()),
+        None => {
+            let ends = |i: usize, c: char| match c {
+                ':' => rest.get(i + 1).is_none_or(|next| next.is_whitespace()),
+                c => c.is_whitespace() || ",]}{[".contains(c),
+            };
+            (0..rest.len()).find(|i| ends(*i, rest[*i])).unwrap_or(rest.len())
+        }
     };
     Snippet { text: format!("{left}{}{right}", piece(from..to)), before, length: length.clamp(1, WINDOW) }
 }

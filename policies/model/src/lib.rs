@@ -16,6 +16,8 @@ pub mod services;
 pub mod shape;
 pub mod sizes;
 pub mod tree;
+#[cfg(test)]
+mod tree_tests;
 pub mod written;
 
 pub use fault::{Fault, FaultCode, Faults, Place, Spanned};

@@ -244,11 +244,13 @@ impl<P: Fn(usize, usize) -> Place> Builder<'_, P> {
             Event::Scalar(text, style, _, tag) => {
                 let tagged = self.refuse_tag(tag.is_some(), span);
                 let plain = style == ScalarStyle::Plain;
+                // The parser says "~" for a value that is not there.
+                let absent = plain && span.start.index() == span.end.index();
                 if !plain {
                     self.quoted
                         .push(((span.start.line(), span.start.col()), (span.end.line(), span.end.col())));
                 }
-                self.scalar(&text, plain, tagged, span);
+                self.scalar(if absent { "" } else { &text }, plain, tagged, span);
             }
             Event::SequenceStart(_, _, tag) => {
                 let bad = self.refuse_tag(tag.is_some(), span);
