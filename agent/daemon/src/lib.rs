@@ -5,6 +5,7 @@ pub mod bell;
 pub mod config;
 pub mod host;
 pub mod journal;
+pub mod linux;
 pub mod output;
 pub mod pace;
 pub mod paths;

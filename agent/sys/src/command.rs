@@ -83,6 +83,8 @@ pub struct Output {
     pub stdout: Vec<u8>,
     /// Its standard error.
     pub stderr: Vec<u8>,
+    /// The process id that it had.
+    pub pid: u32,
     program: PathBuf,
 }
 
@@ -203,7 +205,7 @@ pub fn capture(program: &Program) -> Result<Output, CommandError> {
         (None, signal) => Ended::Signal(signal.unwrap_or(0)),
     };
     let [stdout, stderr] = running.output.map(|pipe| pipe.bytes);
-    Ok(Output { ended, stdout, stderr, program: program.path.clone() })
+    Ok(Output { ended, stdout, stderr, pid: running.child.id(), program: program.path.clone() })
 }
 
 struct Running {

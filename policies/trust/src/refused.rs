@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use crate::ids::{FleetName, HostName, PolicyVersion, RootVersion};
 use crate::keys::KeyId;
 use crate::kind::Kind;
-use crate::text::neutral_bytes;
 use crate::root::Role;
+use crate::text::neutral_bytes;
 
 /// Why a signed thing is refused. One variant for each kind of fault; a refused thing changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -72,6 +72,8 @@ pub struct Stat {
     pub id: (u64, u64),
     /// Last change of the content; a time beyond jiff's years is cut to the first or last of them.
     pub modified: jiff::Timestamp,
+    /// Last change of content, owner, mode or links, which nobody can set; cut likewise.
+    pub changed: jiff::Timestamp,
 }
 
 /// What stands at a path.
@@ -224,8 +226,6 @@ impl fmt::Display for Kind {
 
 impl Stat {
     fn of(stat: &rustix::fs::Stat) -> Self {
-        let (seconds, nanos) = (stat.st_mtime, i32::try_from(stat.st_mtime_nsec).unwrap_or(0));
-        let edge = if seconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
         Self {
             kind: Kind::of(stat.st_mode),
             mode: stat.st_mode & 0o7777,
@@ -234,9 +234,15 @@ impl Stat {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             links: stat.st_nlink,
             id: (stat.st_dev, stat.st_ino),
-            modified: jiff::Timestamp::new(seconds, nanos).unwrap_or(edge),
+            modified: time(stat.st_mtime, stat.st_mtime_nsec),
+            changed: time(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
+}
+
+fn time(seconds: i64, nanos: u64) -> jiff::Timestamp {
+    let edge = if seconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    jiff::Timestamp::new(seconds, i32::try_from(nanos).unwrap_or(0)).unwrap_or(edge)
 }
 
 /// `openat2` itself refuses absolute paths under BENEATH, but as a link; say what it is.

@@ -1,0 +1,237 @@
+//! The real ports: every question and command becomes one program or one netlink message, here and nowhere else.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tenure_areas::port::{
+    Beneath, Command, Entry, EntryKind, Flow, HostRead, HostWrite, ManagedFile, ManagedPath, Owner,
+    PortError, PortResult, Query, Stat,
+};
+use tenure_sys::command::{Program, capture};
+use tenure_sys::files::{self, BaseDir, Expect, FileError, Kind, Put, Roots};
+use tenure_sys::{proc, text};
+
+use super::memo::{Memo, Source};
+use super::ruleset::Ruleset;
+use super::watch::ChangeLog;
+use super::{conntrack, fault, nftables};
+
+/// Below these directories files are written; `ManagedPath` narrows it further.
+const WRITABLE: [&str; 4] = ["/etc/ssh/sshd_config.d", "/etc/ssh/tenure", "/var/lib/tenure", "/run/tenure"];
+const SSHD: &str = "/usr/sbin/sshd";
+/// Tracked connections that are read at most.
+const FLOWS: usize = 1 << 20;
+
+/// This host. One is shared by all lanes.
+#[derive(Debug)]
+pub struct LinuxHost {
+    log: ChangeLog,
+    roots: Roots,
+    ruleset: Ruleset,
+    memo: Memo,
+}
+
+impl LinuxHost {
+    /// The host with what its watcher sees.
+    pub fn new(log: ChangeLog) -> Self {
+        let roots = Roots::new(WRITABLE).expect("the constants are absolute and outside of homes");
+        Self { ruleset: Ruleset::new(log.clone()), log, roots, memo: Memo::default() }
+    }
+}
+
+impl HostRead for LinuxHost {
+    fn file(&self, path: &Beneath, owner: Owner, limit: usize) -> PortResult<Vec<u8>> {
+        let failed = |e: FileError| fault::file("reading", &e);
+        // A link to the reading thread's own view, and links are not followed.
+        if let (Some(name), true) =
+            (path.below.strip_prefix("net/"), path.root.trim_end_matches('/') == "/proc")
+        {
+            return proc::net(name, limit as u64).map_err(failed);
+        }
+        let owners = match owner {
+            Owner::Root => vec![0],
+            Owner::Uid(uid) => vec![uid, 0],
+            Owner::Any => Vec::new(),
+        };
+        let of = if owner == Owner::Any { files::Owner::Anybody } else { files::Owner::OneOf(&owners) };
+        let expect = Expect { owner: of, limit: limit as u64, one_link: true };
+        let file = base(path)?.read(Path::new(&path.below), &expect).map_err(failed)?;
+        if owner == Owner::Root && file.stat.mode & 0o022 != 0 {
+            let why = format!("others than root can change it (mode {:04o})", file.stat.mode);
+            return Err(PortError::Untrusted { what: path.path(), why });
+        }
+        Ok(file.bytes)
+    }
+
+    fn dir(&self, path: &Beneath, limit: usize) -> PortResult<Vec<Entry>> {
+        let list = base(path)?.list(below(path), limit).map_err(|e| fault::file("listing", &e))?;
+        let entry =
+            |e: files::Entry| Entry { name: e.name.to_string_lossy().into_owned(), kind: kind(e.kind) };
+        let mut list: Vec<Entry> = list.into_iter().map(entry).collect();
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(list)
+    }
+
+    fn stat(&self, path: &Beneath) -> PortResult<Stat> {
+        let s = base(path)?.stat(below(path)).map_err(|e| fault::file("looking at", &e))?;
+        let mtime = s.modified.as_second();
+        Ok(Stat { kind: kind(s.kind), uid: s.uid, gid: s.gid, mode: s.mode, size: s.size, mtime })
+    }
+
+    fn ask(&self, query: &Query) -> PortResult<Vec<u8>> {
+        match query {
+            Query::NftGeneration => nftables::generation()
+                .map(|g| g.to_string().into_bytes())
+                .map_err(|e| fault::netlink("asking for the ruleset's generation", &e)),
+            Query::NftOwnTable => self.ruleset.table(),
+            Query::NftSet { name } => self.ruleset.set(name),
+            Query::NftChains => self.ruleset.chains(),
+            Query::NftChanges { since } => Ok(serde_json::to_vec(&self.log.since(*since))
+                .expect("times, numbers and texts have a JSON form")),
+            Query::Flows => flows(),
+            Query::Interfaces => interfaces(),
+            Query::SshdEffective { user, addr } => {
+                let program = effective(user, addr)?;
+                self.memo.answer(query, Source::Sshd, || {
+                    run("asking sshd for its effective configuration", &program)
+                })
+            }
+            Query::Packages => self.memo.answer(query, Source::Packages, || {
+                let format = "-f=${Package}\\t${Version}\\t${Architecture}\\t${Status}\\n";
+                let program = Program::new("/usr/bin/dpkg-query", ["-W", format]).cap(16 << 20);
+                run("listing the packages", &program.timeout(Duration::from_secs(60)))
+            }),
+            Query::PendingUpgrades => self.memo.answer(query, Source::Upgrades, || {
+                let args = ["-q", "-o", "Debug::NoLocking=1", "--simulate", "dist-upgrade"];
+                let program = Program::new("/usr/bin/apt-get", args).cap(16 << 20);
+                run("asking apt for pending upgrades", &program.timeout(Duration::from_secs(120)))
+            }),
+            Query::Kernel => {
+                let release = Beneath::new("/proc", "sys/kernel/osrelease");
+                self.file(&release, Owner::Any, 256)
+            }
+        }
+    }
+}
+
+impl HostWrite for LinuxHost {
+    fn put(&self, file: &ManagedFile) -> PortResult<()> {
+        self.memo.look_again();
+        let path = Path::new(file.path.as_str());
+        let put = Put { path, bytes: &file.bytes, mode: file.mode, uid: 0, gid: 0 };
+        let done = match self.roots.put(&put) {
+            Err(e) if e.is_missing() => self.make_parents(path).and_then(|()| self.roots.put(&put)),
+            done => done,
+        };
+        done.map_err(|e| fault::file("writing", &e))
+    }
+
+    fn remove(&self, path: &ManagedPath) -> PortResult<()> {
+        self.memo.look_again();
+        match self.roots.remove(Path::new(path.as_str())) {
+            Ok(_) => Ok(()),
+            Err(e) if e.is_missing() => Ok(()),
+            Err(e) => Err(fault::file("removing", &e)),
+        }
+    }
+
+    fn tell(&self, command: &Command) -> PortResult<()> {
+        self.memo.look_again();
+        match command {
+            Command::NftLoad { json } => self.ruleset.load(json),
+            Command::NftRestore { json, hash } => self.ruleset.restore(json, hash),
+            Command::ConntrackWarm => conntrack::warm()
+                .map(|_| ())
+                .map_err(|e| fault::conntrack("entering open connections into connection tracking", &e)),
+            Command::ConntrackDelete { flows } => {
+                let flows: BTreeSet<&Flow> = flows.iter().collect();
+                conntrack::delete(FLOWS, |flow| flows.contains(flow))
+                    .map(|_| ())
+                    .map_err(|e| fault::conntrack("deleting tracked connections", &e))
+            }
+            Command::SshdTest => run("testing sshd's configuration", &Program::new(SSHD, ["-t"])).map(drop),
+            Command::SshdReload => {
+                // Debian's name of the unit; sshd.service is only an alias there.
+                let program = Program::new("/usr/bin/systemctl", ["reload", "ssh.service"]);
+                run("asking sshd to read its configuration again", &program.timeout(Duration::from_secs(30)))
+                    .map(drop)
+            }
+        }
+    }
+}
+
+impl LinuxHost {
+    /// Makes the missing directories above a managed file. sshd reads keys as the user who logs in; the rest is root's.
+    fn make_parents(&self, path: &Path) -> Result<(), FileError> {
+        let mut missing: Vec<&Path> = path
+            .ancestors()
+            .skip(1)
+            .filter(|dir| WRITABLE.iter().any(|root| dir.starts_with(root)))
+            .take_while(|dir| BaseDir::open(dir).is_err_and(|e| e.is_missing()))
+            .collect();
+        missing.reverse();
+        for dir in missing {
+            let mode = if dir.starts_with("/etc") { 0o755 } else { 0o700 };
+            self.roots.make_dir(dir, mode)?;
+        }
+        Ok(())
+    }
+}
+
+fn base(path: &Beneath) -> PortResult<BaseDir> {
+    BaseDir::open(Path::new(&path.root)).map_err(|e| match fault::file("opening", &e) {
+        PortError::Absent { .. } => PortError::Absent { what: text::path(&PathBuf::from(path.path())) },
+        other => other,
+    })
+}
+
+fn below(path: &Beneath) -> &Path {
+    Path::new(if path.below.is_empty() { "." } else { &path.below })
+}
+
+fn kind(kind: Kind) -> EntryKind {
+    match kind {
+        Kind::File => EntryKind::File,
+        Kind::Directory => EntryKind::Dir,
+        Kind::Symlink | Kind::Special => EntryKind::Other,
+    }
+}
+
+fn flows() -> PortResult<Vec<u8>> {
+    let flows = conntrack::flows(FLOWS).map_err(|e| fault::conntrack("listing tracked connections", &e))?;
+    let mut out = Vec::new();
+    for flow in flows {
+        serde_json::to_writer(&mut out, &flow)
+            .expect("numbers and addresses have a JSON form, and a Vec takes it");
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+/// The names before the colons in `/proc/net/dev`, which belongs to the asking thread's network namespace.
+fn interfaces() -> PortResult<Vec<u8>> {
+    let dev = proc::net("dev", 1 << 20).map_err(|e| fault::file("listing interfaces", &e))?;
+    let dev = String::from_utf8_lossy(&dev);
+    let names: BTreeSet<&str> =
+        dev.lines().filter_map(|l| Some(l.rsplit_once(": ").or(l.rsplit_once(':'))?.0.trim())).collect();
+    Ok(names.iter().flat_map(|name| [name.as_bytes(), b"\n"].concat()).collect())
+}
+
+/// `sshd -T -C user=…,addr=…`: the texts are checked, as a comma in one would be another condition.
+fn effective(user: &str, addr: &str) -> PortResult<Program> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-$@+".contains(&b);
+    if user.is_empty() || user.len() > 64 || user.starts_with('-') || !user.bytes().all(plain) {
+        return Err(fault::argument(user, "an account's name has letters, digits and . _ - only"));
+    }
+    let addr: IpAddr = addr.parse().map_err(|_| fault::argument(addr, "it is not an address"))?;
+    let local = if addr.is_ipv4() { "0.0.0.0" } else { "::" };
+    let connection = format!("user={user},addr={addr},host={addr},laddr={local},lport=22");
+    Ok(Program::new(SSHD, ["-T", "-C", &connection].map(OsString::from)))
+}
+
+fn run(doing: &str, program: &Program) -> PortResult<Vec<u8>> {
+    capture(program).and_then(|out| out.success()).map_err(|e| fault::command(doing, &e))
+}

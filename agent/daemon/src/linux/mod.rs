@@ -1,0 +1,17 @@
+//! The one real host: files, netlink, and the few programs that are asked.
+
+pub mod conntrack;
+mod fault;
+pub mod host;
+mod memo;
+mod netlink;
+pub mod nftables;
+mod ruleset;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use host::LinuxHost;
+pub use netlink::NetlinkError;
+pub use watch::{Change, ChangeLog, Watcher};

@@ -1,0 +1,188 @@
+//! Our table in the kernel: read at the price of its generation while nothing changes, loaded by `nft`, put back by a
+//! prepared batch where one is known to be good.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tenure_areas::port::{PortError, PortResult};
+use tenure_sys::command::{Ended, Program, capture};
+
+use super::fault;
+use super::netlink::NetlinkError;
+use super::nftables::{Batch, generation, replay, snapshot_batch};
+use super::watch::{ChangeLog, Own};
+
+/// Our table of family inet.
+pub(super) const TABLE: &str = "tenure";
+const NFT: &str = "/usr/sbin/nft";
+/// 65,536 intervals, the compiler's limit, list in about 5 s.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LISTING: usize = 64 << 20;
+/// Batches kept: the confirmed ruleset and the one before it.
+const BATCHES: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Ruleset {
+    log: ChangeLog,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    table: Option<Listing>,
+    chains: Option<(u32, Vec<u8>)>,
+    batches: Vec<Prepared>,
+}
+
+/// Our table as it was listed.
+#[derive(Debug)]
+struct Listing {
+    generation: u32,
+    /// `None`: there is no table.
+    json: Option<Vec<u8>>,
+    /// The same by netlink, where that can be told: equal content needs no new listing.
+    content: Option<Batch>,
+}
+
+/// A table that `nft` made of this text, as a batch.
+#[derive(Debug)]
+struct Prepared {
+    json: String,
+    hash: String,
+    batch: Batch,
+}
+
+impl Ruleset {
+    pub(super) fn new(log: ChangeLog) -> Self {
+        Self { log, known: Mutex::default() }
+    }
+
+    /// `nft -j list table inet tenure`, anew only when the table is another one. Counters and handles in it may be old.
+    pub(super) fn table(&self) -> PortResult<Vec<u8>> {
+        let mut known = self.known();
+        if known.table.as_ref().is_none_or(|t| Ok(t.generation) != generation().map_err(drop)) {
+            known.table = self.list(known.table.take())?;
+        }
+        let absent = || PortError::Absent { what: format!("table inet {TABLE}") };
+        match &known.table {
+            Some(Listing { json, .. }) => json.clone().ok_or_else(absent),
+            None => run(&["-j", "list", "table", "inet", TABLE]),
+        }
+    }
+
+    /// `nft -j list chains`, anew only when the ruleset has changed.
+    pub(super) fn chains(&self) -> PortResult<Vec<u8>> {
+        let now = generation().map_err(|e| fault::netlink("listing the chains", &e))?;
+        if let Some((then, json)) = &self.known().chains
+            && *then == now
+        {
+            return Ok(json.clone());
+        }
+        let json = run(&["-j", "list", "chains"])?;
+        self.known().chains = Some((now, json.clone()));
+        Ok(json)
+    }
+
+    /// `nft -j list set inet tenure NAME`, always anew.
+    pub(super) fn set(&self, name: &str) -> PortResult<Vec<u8>> {
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(fault::argument(name, "a set's name has letters, digits and _"));
+        }
+        run(&["-j", "list", "set", "inet", TABLE, name])
+    }
+
+    /// One transaction by `nft`: all of it or nothing.
+    pub(super) fn load(&self, json: &str) -> PortResult<()> {
+        self.transaction(json).map(|_| ())
+    }
+
+    /// The same, by a prepared batch when this text was loaded before and the batch still makes the same table of it.
+    pub(super) fn restore(&self, json: &str, hash: &str) -> PortResult<()> {
+        let mut known = self.known();
+        let at = known.batches.iter().position(|p| p.hash == hash && p.json == json);
+        if let Some(prepared) = at.map(|at| known.batches.remove(at))
+            && self.replay(&prepared.batch)
+        {
+            known.batches.push(prepared);
+            return Ok(());
+        }
+        let after = self.transaction(json)?;
+        // Only what stood there right after our own transaction is what the text makes.
+        if let Ok(Some((then, batch))) = snapshot_batch(TABLE)
+            && Some(then) == after
+        {
+            known.batches.push(Prepared { json: json.into(), hash: hash.into(), batch });
+            let surplus = known.batches.len().saturating_sub(BATCHES);
+            known.batches.drain(..surplus);
+        }
+        Ok(())
+    }
+
+    /// Whether the batch was loaded and made the table that it was made of.
+    fn replay(&self, batch: &Batch) -> bool {
+        let Ok(before) = generation() else { return false };
+        if replay(batch).is_err() {
+            return false;
+        }
+        if let Ok(after) = generation() {
+            // The kernel names the thread that sent the batch.
+            self.log.own(Own { before, after, pid: nix::unistd::gettid().as_raw().unsigned_abs() });
+        }
+        matches!(snapshot_batch(TABLE), Ok(Some((_, now))) if now == *batch)
+    }
+
+    /// Returns the generation that it made, if nobody else made one meanwhile.
+    fn transaction(&self, json: &str) -> PortResult<Option<u32>> {
+        let doing = "loading a ruleset";
+        let before = generation().map_err(|e| fault::netlink(doing, &e))?;
+        let program = Program::new(NFT, ["-j", "-f", "-"]).stdin(json.into()).timeout(PATIENCE);
+        let out = capture(&program).map_err(|e| fault::command(doing, &e))?;
+        let pid = out.pid;
+        out.success().map_err(|e| fault::command(doing, &e))?;
+        let after = generation().map_err(|e| fault::netlink(doing, &e))?;
+        self.log.own(Own { before, after, pid });
+        Ok((after.wrapping_sub(before) == 1).then_some(after))
+    }
+
+    /// Lists the table, if need be; `None` when it changed all the while.
+    fn list(&self, old: Option<Listing>) -> PortResult<Option<Listing>> {
+        let doing = "listing our table";
+        let mut old = old;
+        for _ in 0..3 {
+            let before = generation().map_err(|e| fault::netlink(doing, &e))?;
+            let content = match snapshot_batch(TABLE) {
+                Ok(None) => return Ok(Some(Listing { generation: before, json: None, content: None })),
+                Ok(Some((at, content))) if at == before => Some(content),
+                Ok(Some(_)) | Err(NetlinkError::Changing { .. }) => continue,
+                // It has what no batch can carry; nft lists it.
+                Err(NetlinkError::Unsupported { .. }) => None,
+                Err(e) => return Err(fault::netlink(doing, &e)),
+            };
+            if let Some(same) = old.take().filter(|o| content.is_some() && o.content == content) {
+                return Ok(Some(Listing { generation: before, ..same }));
+            }
+            let listed = run(&["-j", "list", "table", "inet", TABLE]);
+            if generation().map_err(|e| fault::netlink(doing, &e))? == before {
+                return Ok(Some(Listing { generation: before, json: Some(listed?), content }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing panics while it holds the lock; everything in it is checked against the kernel before use.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run(args: &[&str]) -> PortResult<Vec<u8>> {
+    let doing = "listing the ruleset";
+    let program = Program::new(NFT, args.iter().copied()).timeout(PATIENCE).cap(LISTING);
+    let out = capture(&program).map_err(|e| fault::command(doing, &e))?;
+    // nft says this of a table or set that is not there (the language is fixed by the runner).
+    let missing = out.stderr.windows(25).any(|w| w == b"No such file or directory");
+    if matches!(out.ended, Ended::Code(1)) && missing {
+        return Err(PortError::Absent { what: args.get(2..).unwrap_or_default().join(" ") });
+    }
+    out.success().map_err(|e| fault::command(doing, &e))
+}

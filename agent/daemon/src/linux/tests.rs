@@ -1,0 +1,407 @@
+//! The real kernel, in a network namespace of each test's own. They run as root.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+use tenure_areas::port::{Beneath, Command, EntryKind, Flow, HostRead, HostWrite, Owner, PortError, Query};
+use tenure_sys::clock;
+use tenure_sys::command::{Program, capture};
+
+use super::nftables::{generation, replay, snapshot_batch};
+use super::*;
+
+/// Everything that our compiler makes, in nft's language: the verified ruleset of docs/FIREWALL.md in small.
+const RULESET: &str = include_str!("test-ruleset.nft");
+
+/// Runs in a thread with a network namespace of its own, with loopback up.
+fn apart<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("tests run as root");
+            ip("link set lo up");
+            test()
+        });
+        thread.join().expect("the test itself")
+    })
+}
+
+fn ip(args: &str) {
+    let program = Program::new("/usr/sbin/ip", args.split(' '));
+    capture(&program).expect("ip runs").success().expect("ip");
+}
+
+fn nft(text: &str) {
+    let program = Program::new("/usr/sbin/nft", ["-f", "-"]).stdin(text.into());
+    capture(&program).expect("nft runs").success().expect("nft");
+}
+
+fn listed(table: &str) -> Value {
+    let program = Program::new("/usr/sbin/nft", ["-j", "list", "table", "inet", table]).cap(16 << 20);
+    let out = capture(&program).expect("nft runs").success().expect("listed");
+    plain(serde_json::from_slice(&out).expect("JSON"))
+}
+
+/// Without handles and counts, which a restore does not keep.
+fn plain(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(k, _)| !["handle", "packets", "bytes"].contains(&k.as_str()));
+            Value::Object(kept.map(|(k, v)| (k, plain(v))).collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(plain).collect()),
+        other => other,
+    }
+}
+
+fn json_of(listed: &Value) -> String {
+    let objects = listed["nftables"].as_array().expect("list").iter().filter(|o| o.get("metainfo").is_none());
+    let mut commands = vec![
+        serde_json::json!({"add": {"table": {"family": "inet", "name": "tenure"}}}),
+        serde_json::json!({"delete": {"table": {"family": "inet", "name": "tenure"}}}),
+    ];
+    commands.extend(objects.map(|o| serde_json::json!({ "add": o })));
+    serde_json::json!({ "nftables": commands }).to_string()
+}
+
+const ATTACKS: [&str; 6] = [
+    "flush ruleset",
+    "insert rule inet tenure input accept",
+    "flush chain inet tenure g12_input",
+    "add rule inet tenure g12_output counter accept comment \"planted\"",
+    "add chain inet tenure input { policy accept ; }",
+    "add set inet tenure more { type ipv4_addr ; flags interval ; auto-merge ; elements = { 0.0.0.0/0 } ; }",
+];
+
+#[test]
+fn every_transaction_is_one_generation() {
+    apart(|| {
+        let before = generation().expect("generation");
+        nft("table inet a { }");
+        nft("table inet b { chain c { accept ; } ; }");
+        assert_eq!(generation().expect("generation"), before + 2);
+    });
+}
+
+#[test]
+fn a_replayed_batch_makes_the_same_table() {
+    apart(|| {
+        assert_eq!(snapshot_batch("tenure").expect("no table yet"), None);
+        nft(RULESET);
+        nft("table ip other { chain c { tcp dport 1 accept ; } ; }");
+        let wanted = listed("tenure");
+        let (at, batch) = snapshot_batch("tenure").expect("snapshot").expect("there is one");
+        assert_eq!(at, generation().expect("generation"));
+        for attack in ATTACKS {
+            nft(attack);
+            assert!(
+                snapshot_batch("tenure").expect("snapshot").is_none_or(|(_, b)| b != batch),
+                "{attack}: unseen"
+            );
+            let before = generation().expect("generation");
+            replay(&batch).expect("replay");
+            assert_eq!(generation().expect("generation"), before + 1, "{attack}: one transaction");
+            assert_eq!(listed("tenure"), wanted, "{attack}");
+            let (_, again) = snapshot_batch("tenure").expect("snapshot").expect("there is one");
+            assert!(again == batch, "{attack}: another content");
+        }
+    });
+}
+
+#[test]
+fn ten_thousand_intervals_are_replayed() {
+    apart(|| {
+        let elements: Vec<String> = (0..10_000).map(|n| format!("10.{}.{}.0/25", n / 250, n % 250)).collect();
+        nft(&format!(
+            "table inet tenure {{\n set s {{ type ipv4_addr; flags constant, interval; elements = {{ {} }}; }}\n }}",
+            elements.join(", ")
+        ));
+        let wanted = listed("tenure");
+        let (_, batch) = snapshot_batch("tenure").expect("snapshot").expect("there is one");
+        nft("flush ruleset");
+        replay(&batch).expect("replay");
+        assert_eq!(listed("tenure"), wanted);
+    });
+}
+
+#[test]
+fn what_a_batch_cannot_carry_is_refused() {
+    apart(|| {
+        for other in [
+            "set s { type ipv4_addr; flags timeout; elements = { 10.0.0.1 timeout 60s }; }",
+            "set s { type ipv4_addr; flags dynamic; size 10; }",
+            "quota q { 10 mbytes }",
+            "chain c { tcp dport 1 jump { accept; }; }",
+        ] {
+            nft(&format!("table inet tenure\ndelete table inet tenure\ntable inet tenure {{\n {other}\n }}"));
+            assert!(matches!(snapshot_batch("tenure"), Err(NetlinkError::Unsupported { .. })), "{other}");
+        }
+    });
+}
+
+#[test]
+fn a_refused_batch_changes_nothing() {
+    apart(|| {
+        nft("table inet tenure { chain target { accept ; } ; chain from { jump target ; } ; }");
+        let (_, batch) = snapshot_batch("tenure").expect("snapshot").expect("there is one");
+        nft("flush ruleset");
+        let broken = batch.broken_for_test();
+        let before = generation().expect("generation");
+        assert!(matches!(replay(&broken), Err(NetlinkError::Refused { .. })));
+        assert_eq!(generation().expect("generation"), before);
+        assert_eq!(snapshot_batch("tenure").expect("still none"), None);
+    });
+}
+
+#[test]
+fn the_watcher_tells_who_and_rings() {
+    apart(|| {
+        let log = ChangeLog::new();
+        let (ring, rung) = mpsc::channel();
+        let watcher =
+            Watcher::start(log.clone(), move || ring.send(()).unwrap_or_default()).expect("watcher");
+        let host = LinuxHost::new(log.clone());
+        let start = generation().expect("generation");
+        let before = clock::wall();
+        nft("table inet foreign { }");
+        rung.recv_timeout(Duration::from_secs(5)).expect("a bell");
+        let seen = log.since(start);
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!((seen[0].generation, seen[0].comm.as_deref()), (start + 1, Some("nft")));
+        assert!(seen[0].pid.is_some_and(|pid| pid > 1) && seen[0].at >= before);
+
+        host.tell(&Command::NftLoad {
+            json: r#"{"nftables":[{"add":{"table":{"family":"inet","name":"own"}}}]}"#.into(),
+        })
+        .expect("loaded");
+        rung.recv_timeout(Duration::from_secs(5)).expect("a bell");
+        assert_eq!(log.since(start).len(), 1, "our own change is not foreign");
+        nft("delete table inet own");
+        rung.recv_timeout(Duration::from_secs(5)).expect("a bell");
+        assert_eq!(log.since(start + 1).len(), 1);
+        let told = host.ask(&Query::NftChanges { since: start + 1 }).expect("told");
+        let told: Value = serde_json::from_slice(&told).expect("JSON");
+        assert_eq!(
+            (&told[0]["generation"], &told[0]["comm"]),
+            (&Value::from(start + 3), &Value::from("nft"))
+        );
+        assert!(watcher.is_listening());
+    });
+}
+
+#[test]
+fn the_own_table_is_listed_once_per_content() {
+    apart(|| {
+        let host = LinuxHost::new(ChangeLog::new());
+        let table = || host.ask(&Query::NftOwnTable);
+        assert!(matches!(table(), Err(PortError::Absent { .. })));
+        nft(RULESET);
+        let first = table().expect("there");
+        let json: Value = serde_json::from_slice(&first).expect("JSON");
+        assert_eq!(plain(json), listed("tenure"));
+        let start = clock::monotonic();
+        for _ in 0..1000 {
+            assert_eq!(table().expect("there"), first);
+        }
+        let each = (clock::monotonic() - start) / 1000;
+        assert!(each < Duration::from_millis(1), "{each:?} for a table that has not changed");
+        nft("add rule inet tenure input accept");
+        assert_ne!(table().expect("there"), first);
+        nft("flush ruleset");
+        assert!(matches!(table(), Err(PortError::Absent { .. })));
+    });
+}
+
+#[test]
+fn restoring_replays_what_it_loaded_before() {
+    apart(|| {
+        let log = ChangeLog::new();
+        let host = LinuxHost::new(log.clone());
+        nft(RULESET);
+        let wanted = listed("tenure");
+        let restore = Command::NftRestore { json: json_of(&wanted), hash: "h".into() };
+        let mut times = Vec::new();
+        for attack in [&ATTACKS[..], &ATTACKS[..]].concat() {
+            nft(attack);
+            let before = generation().expect("generation");
+            let start = clock::monotonic();
+            host.tell(&restore).expect("restored");
+            times.push(clock::monotonic() - start);
+            assert_eq!(listed("tenure"), wanted, "{attack}");
+            assert_eq!(generation().expect("generation"), before + 1, "{attack}");
+        }
+        let first = times.remove(0);
+        times.sort();
+        assert!(times[times.len() / 2] < first, "by nft {first:?}, by batch {times:?}");
+        // Another text with the same name is another ruleset.
+        let empty = r#"{"nftables":[{"add":{"table":{"family":"inet","name":"tenure"}}},{"delete":{"table":{"family":"inet","name":"tenure"}}}]}"#;
+        host.tell(&Command::NftRestore { json: empty.into(), hash: "h".into() }).expect("restored");
+        assert_eq!(snapshot_batch("tenure").expect("none"), None);
+    });
+}
+
+#[test]
+fn a_ruleset_that_nft_refuses_says_why_and_changes_nothing() {
+    apart(|| {
+        let host = LinuxHost::new(ChangeLog::new());
+        let before = generation().expect("generation");
+        let json = r#"{"nftables":[{"add":{"table":{"family":"inet","name":"tenure"}}},{"delete":{"chain":{"family":"inet","table":"tenure","name":"none"}}}]}"#;
+        let Err(PortError::Failed { doing, why }) = host.tell(&Command::NftLoad { json: json.into() }) else {
+            panic!("loaded")
+        };
+        assert_eq!(doing, "loading a ruleset");
+        assert!(why.contains("No such file or directory"), "{why}");
+        assert_eq!(generation().expect("generation"), before);
+    });
+}
+
+#[test]
+fn live_sets_are_listed_with_what_is_left() {
+    apart(|| {
+        let host = LinuxHost::new(ChangeLog::new());
+        let set = |name: &str| host.ask(&Query::NftSet { name: name.into() });
+        assert!(matches!(set("g2_live"), Err(PortError::Absent { .. })));
+        nft(
+            "table inet tenure { set g2_live { typeof meta nfproto; flags timeout; elements = { ipv4 timeout 60s } ; } ; }",
+        );
+        assert!(String::from_utf8_lossy(&set("g2_live").expect("set")).contains("\"expires\""));
+        assert!(matches!(set("g2_none"), Err(PortError::Absent { .. })));
+        for bad in ["", "a b", "a;flush ruleset", "-f"] {
+            assert!(matches!(set(bad), Err(PortError::Untrusted { .. })), "{bad}");
+        }
+        let chains = String::from_utf8(host.ask(&Query::NftChains).expect("chains")).expect("text");
+        assert!(!chains.contains("\"hook\""));
+        nft("table ip other { chain c { type filter hook input priority 5; policy drop; } ; }");
+        let chains = String::from_utf8(host.ask(&Query::NftChains).expect("chains")).expect("text");
+        assert!(
+            chains.contains("\"hook\": \"input\"") && chains.contains("\"policy\": \"drop\""),
+            "{chains}"
+        );
+    });
+}
+
+fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    let (server, _) = listener.accept().expect("accepted");
+    (client, server)
+}
+
+#[test]
+fn open_connections_are_entered_and_deleted() {
+    apart(|| {
+        ip("addr add 192.0.2.1/24 dev lo");
+        ip("addr add 2001:db8::1/64 dev lo nodad");
+        let four = TcpListener::bind("192.0.2.1:0").expect("bound");
+        let six = TcpListener::bind("[2001:db8::1]:0").expect("bound");
+        let dual = TcpListener::bind("[::]:0").expect("bound");
+        let loopback = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let port = |l: &TcpListener| l.local_addr().expect("bound").port();
+        let _open = [pair(&four), pair(&six), pair(&loopback)];
+        let mapped = TcpStream::connect(("192.0.2.1", port(&dual))).expect("connected");
+
+        let host = LinuxHost::new(ChangeLog::new());
+        let told = || -> BTreeSet<Flow> {
+            let bytes = host.ask(&Query::Flows).expect("flows");
+            bytes
+                .split(|b| *b == b'\n')
+                .filter(|l| !l.is_empty())
+                .map(|l| serde_json::from_slice(l).expect("flow"))
+                .collect()
+        };
+        assert_eq!(told(), BTreeSet::new(), "nothing hooks connection tracking here");
+        host.tell(&Command::ConntrackWarm).expect("warm");
+        let flows = told();
+        let to: BTreeSet<(String, u16)> = flows.iter().map(|f| (f.dst.to_string(), f.dport)).collect();
+        let want = [("192.0.2.1", port(&four)), ("2001:db8::1", port(&six)), ("192.0.2.1", port(&dual))];
+        assert_eq!(
+            to,
+            want.map(|(a, p)| (a.to_string(), p)).into(),
+            "each once, from the client to the server"
+        );
+        let client = flows.iter().find(|f| f.dport == port(&dual)).expect("mapped");
+        assert_eq!(client.sport, mapped.local_addr().expect("bound").port());
+        assert_eq!(conntrack::warm().expect("again"), conntrack::Warmed { entered: 0, known: 3 });
+
+        // The kernel takes them for established: a ruleset that allows nothing else lets them go on.
+        nft(
+            "table inet t { chain c { type filter hook input priority 0; policy drop; iifname lo ct state established accept ; } ; }",
+        );
+        let (mut client, mut server) = (mapped, dual.accept().expect("accepted").0);
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        server.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        let mut got = [0; 2];
+        client.write_all(b"hi").expect("write");
+        server.read_exact(&mut got).expect("through");
+
+        let six_only: Vec<Flow> = flows.iter().filter(|f| f.dst.is_ipv6()).cloned().collect();
+        host.tell(&Command::ConntrackDelete { flows: six_only.clone() }).expect("deleted");
+        assert!(told().iter().all(|f| f.dst.is_ipv4()) && told().len() == 2);
+        host.tell(&Command::ConntrackDelete { flows: six_only }).expect("what is gone is fine");
+        assert_eq!(conntrack::delete(10, |_| true).expect("all"), 2);
+        assert!(matches!(conntrack::flows(0), Ok(list) if list.is_empty()));
+    });
+}
+
+#[test]
+fn files_and_facts_of_this_machine() {
+    let host = LinuxHost::new(ChangeLog::new());
+    let etc = |below: &str| Beneath::new("/etc", below);
+    let passwd = host.file(&etc("passwd"), Owner::Root, 1 << 20).expect("passwd");
+    assert!(passwd.starts_with(b"root:"));
+    assert!(matches!(host.file(&etc("passwd"), Owner::Root, 10), Err(PortError::TooLarge { limit: 10, .. })));
+    assert!(
+        matches!(host.file(&etc("none"), Owner::Root, 10), Err(PortError::Absent { what }) if what == "/etc/none")
+    );
+    let nowhere = Beneath::new("/nowhere", "none");
+    assert!(
+        matches!(host.file(&nowhere, Owner::Root, 10), Err(PortError::Absent { what }) if what == "/nowhere/none")
+    );
+    assert!(matches!(host.file(&etc("../root/x"), Owner::Any, 10), Err(PortError::Untrusted { .. })));
+    assert!(matches!(
+        host.file(&Beneath::new("/dev", "zero"), Owner::Any, 10),
+        Err(PortError::Untrusted { .. })
+    ));
+    assert_eq!(host.stat(&etc("")).expect("stat").kind, EntryKind::Dir);
+    assert!(host.dir(&Beneath::new("/", "etc"), 10_000).expect("list").iter().any(|e| e.name == "passwd"));
+    assert!(
+        host.file(&Beneath::new("/proc", "net/tcp"), Owner::Any, 1 << 24).expect("tcp").starts_with(b"  sl")
+    );
+    let kernel = host.ask(&Query::Kernel).expect("kernel");
+    assert!(kernel.ends_with(b"\n") && kernel.first().is_some_and(u8::is_ascii_digit));
+    let lo = apart(|| LinuxHost::new(ChangeLog::new()).ask(&Query::Interfaces).expect("interfaces"));
+    assert!(String::from_utf8_lossy(&lo).lines().any(|name| name == "lo"), "{lo:?}");
+}
+
+#[test]
+fn packages_are_asked_once_while_the_database_stands() {
+    let host = LinuxHost::new(ChangeLog::new());
+    let packages = || host.ask(&Query::Packages).expect("packages");
+    let first = packages();
+    let bash = first.split(|b| *b == b'\n').find(|l| l.starts_with(b"bash\t")).expect("bash");
+    let fields: Vec<&str> = std::str::from_utf8(bash).expect("text").split('\t').collect();
+    assert_eq!((fields.len(), fields[3]), (4, "install ok installed"));
+    let start = clock::monotonic();
+    for _ in 0..100 {
+        assert_eq!(packages(), first);
+    }
+    assert!((clock::monotonic() - start) / 100 < Duration::from_millis(3));
+}
+
+#[test]
+fn hostile_arguments_do_not_reach_sshd() {
+    let host = LinuxHost::new(ChangeLog::new());
+    for (user, addr) in [
+        ("a,addr=1", "10.0.0.1"),
+        ("", "10.0.0.1"),
+        ("-T", "10.0.0.1"),
+        ("a", "10.0.0.1,user=root"),
+        ("a", ""),
+    ] {
+        let query = Query::SshdEffective { user: user.into(), addr: addr.into() };
+        assert!(matches!(host.ask(&query), Err(PortError::Untrusted { .. })), "{user:?} {addr:?}");
+    }
+}
