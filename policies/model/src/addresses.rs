@@ -31,6 +31,9 @@ pub enum AddressError {
     /// All addresses of a family.
     #[error("{0:?} is everywhere")]
     Everywhere(String),
+    /// An address that no host on a network can have.
+    #[error("{0} is no address of a host on a network")]
+    NoHost(IpAddr),
 }
 
 impl AddressError {
@@ -42,6 +45,7 @@ impl AddressError {
                 format!("write {network} for the whole network or {address} for the one address")
             }
             Self::Mapped(_) => "write the IPv4 address itself".into(),
+            Self::NoHost(_) => "write the address at which other machines reach the host".into(),
             Self::Everywhere(_) => "only the word anywhere means everywhere; write it in the rule".into(),
         }
     }
@@ -74,6 +78,20 @@ pub fn parse(text: &str) -> Result<IpNet, AddressError> {
         });
     }
     Ok(net)
+}
+
+/// Can this be the address of a host, as others reach it?
+///
+/// # Errors
+/// [`AddressError`] for IPv4-mapped, unspecified, loopback and multicast addresses.
+pub fn check_host(address: IpAddr) -> Result<(), AddressError> {
+    match address {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Err(AddressError::Mapped(address.to_string())),
+        _ if address.is_unspecified() || address.is_loopback() || address.is_multicast() => {
+            Err(AddressError::NoHost(address))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Merges into the fewest CIDRs per family, sorted: none overlaps another and no two could be written as one.

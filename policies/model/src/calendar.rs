@@ -84,6 +84,11 @@ impl Zone {
         Ok(Self { name: name.to_owned(), zone })
     }
 
+    /// UTC, which has no rules to look up.
+    pub fn utc() -> Self {
+        Self { name: "UTC".to_owned(), zone: TimeZone::UTC }
+    }
+
     /// The IANA name.
     pub fn name(&self) -> &str {
         &self.name
@@ -265,6 +270,11 @@ impl Period {
             _ => return self.exact_seconds().unwrap_or(u64::MAX),
         };
         days * DAY + 3600
+    }
+
+    /// The length in seconds as a deadline counts it: a week is 7 days, months and years are at their shortest.
+    pub fn deadline_seconds(self) -> u64 {
+        self.exact_seconds().unwrap_or_else(|| self.shortest_seconds() + 3600)
     }
 
     fn span(self) -> Span {

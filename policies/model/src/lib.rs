@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod calendar;
+pub mod duties;
 pub mod fault;
 pub mod names;
 pub mod nearest;
@@ -10,7 +11,9 @@ pub mod plain;
 pub mod read;
 #[cfg(test)]
 mod read_tests;
+pub mod resolve;
 pub mod resolved;
+pub mod resolved_backup;
 pub mod scalars;
 pub mod services;
 pub mod shape;
@@ -22,4 +25,5 @@ pub mod written;
 
 pub use fault::{Fault, FaultCode, Faults, Place, Spanned};
 pub use read::{Reading, read};
+pub use resolve::{Set, load, load_standalone};
 pub use written::Written;

@@ -6,7 +6,6 @@ pub mod host;
 mod memo;
 mod netlink;
 pub mod nftables;
-mod recent;
 mod ruleset;
 pub mod watch;
 

@@ -1,0 +1,106 @@
+//! What a person should know about a set that is not wrong: what nothing enforces yet, what has ended, odd times.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::civil::Time;
+use serde::Serialize;
+
+use crate::calendar::{ClockChangeKind, Zone};
+use crate::fault::Place;
+use crate::written::{ModeWord, Written};
+
+/// Something to know; no fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is.
+    pub what: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} note: {}", self.place, self.what)
+    }
+}
+
+/// All notes as of a moment, by place.
+pub(crate) fn notes(written: &Written, zone: &Zone, now: Timestamp) -> Vec<Note> {
+    let mut notes = Vec::new();
+    not_enforced(written, &mut notes);
+    ended(written, zone, now, &mut notes);
+    odd_times(written, zone, now, &mut notes);
+    notes.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
+    notes
+}
+
+fn not_enforced(written: &Written, notes: &mut Vec<Note>) {
+    let mut note =
+        |place: &Place, what: &str| notes.push(Note { place: place.clone(), what: what.to_owned() });
+    let profiles = written.profiles.values().map(|profile| &profile.mode);
+    for mode in profiles.chain(written.hosts.values().map(|host| &host.mode)).flatten() {
+        if let Some(backup) = mode.backup.as_ref().filter(|backup| backup.value == ModeWord::Enforce) {
+            note(&backup.at, "backups are checked and resolved, but nothing makes them yet");
+        }
+    }
+    if let Some(controller) = &written.controller {
+        note(
+            &controller.at,
+            "the controller is checked, but nothing runs there yet and no opening to it is derived",
+        );
+    }
+    if let Some(vault) = written.vaults.values().map(|vault| &vault.at).min() {
+        note(vault, "vaults are checked, but nothing runs there yet and no opening to them is derived");
+    }
+    if let Some(tenant) = written.tenants.values().map(|tenant| &tenant.at).min() {
+        note(tenant, "tenants are checked, but nothing judges their duties while hosts run yet");
+    }
+    if let Some(waiver) = written.waivers.iter().map(|waiver| &waiver.at).min() {
+        note(waiver, "waivers are checked, but nothing counts them yet");
+    }
+}
+
+fn ended(written: &Written, zone: &Zone, now: Timestamp, notes: &mut Vec<Note>) {
+    let people = written.people.iter().map(|(name, person)| (name, &person.until));
+    let machines = written.machines.iter().map(|(name, machine)| (name, &machine.until));
+    for (name, until) in people.chain(machines).filter(|(_, until)| zone.end_of_day(until.value) < now) {
+        let what = format!("every login of {name} ended on {}", until.value);
+        notes.push(Note { place: until.at.clone(), what });
+    }
+    for waiver in written.waivers.iter().filter(|waiver| zone.end_of_day(waiver.until.value) < now) {
+        let what = format!("the waiver of {} ended on {}", waiver.what.value, waiver.until.value);
+        notes.push(Note { place: waiver.until.at.clone(), what });
+    }
+}
+
+/// Times of day that a change of clocks skips or doubles within two years (rule 10).
+fn odd_times(written: &Written, zone: &Zone, now: Timestamp, notes: &mut Vec<Note>) {
+    let mut places: BTreeMap<Time, BTreeSet<&Place>> = BTreeMap::new();
+    let profiles = written.profiles.values().filter_map(|profile| profile.backup.as_ref());
+    for backup in profiles.chain(written.hosts.values().filter_map(|host| host.backup.as_ref())) {
+        for set in [&backup.server, &backup.nightly].into_iter().flatten() {
+            for time in &set.value.at {
+                places.entry(time.value).or_default().insert(&time.at);
+            }
+        }
+    }
+    for (time, places) in places {
+        let changes: Vec<String> = zone
+            .clock_changes(time, zone.date_of(now))
+            .iter()
+            .map(|change| match change.kind {
+                ClockChangeKind::Skipped => format!("does not exist on {}", change.date),
+                ClockChangeKind::Doubled => format!("comes twice on {}", change.date),
+            })
+            .collect();
+        if changes.is_empty() {
+            continue;
+        }
+        for place in places {
+            let what = format!("{} in {} {}", time.strftime("%H:%M"), zone.name(), changes.join(", "));
+            notes.push(Note { place: place.clone(), what });
+        }
+    }
+}
