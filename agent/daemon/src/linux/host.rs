@@ -45,10 +45,9 @@ impl LinuxHost {
 impl HostRead for LinuxHost {
     fn file(&self, path: &Beneath, owner: Owner, limit: usize) -> PortResult<Vec<u8>> {
         let failed = |e: FileError| fault::file("reading", &e);
-        // A link to the reading thread's own view, and links are not followed.
-        if let (Some(name), true) =
-            (path.below.strip_prefix("net/"), path.root.trim_end_matches('/') == "/proc")
-        {
+        // /proc/net is a link to the reading thread's own view, and links are not followed.
+        let whole = path.path();
+        if let Some(name) = whole.strip_prefix("/proc/net/") {
             return proc::net(name, limit as u64).map_err(failed);
         }
         let owners = match owner {
@@ -100,7 +99,7 @@ impl HostRead for LinuxHost {
                 })
             }
             Query::Packages => self.memo.answer(query, Source::Packages, || {
-                let format = "-f=${Package}\\t${Version}\\t${Architecture}\\t${Status}\\n";
+                let format = "-f=${Package}\\t${Version}\\t${Architecture}\\t${db:Status-Abbrev}\\n";
                 let program = Program::new("/usr/bin/dpkg-query", ["-W", format]).cap(16 << 20);
                 run("listing the packages", &program.timeout(Duration::from_secs(60)))
             }),

@@ -6,6 +6,7 @@ pub mod host;
 mod memo;
 mod netlink;
 pub mod nftables;
+mod recent;
 mod ruleset;
 pub mod watch;
 

@@ -31,6 +31,8 @@ const SET_EVAL: u32 = 0x20;
 const CHAIN_BINDING: u32 = 4;
 const OBJECT_COUNTER: u32 = 1;
 const ELEMENT_INTERVAL_END: u32 = 1;
+/// Of a chain: table, name, hook, policy, type, flags, comment. Not: handle, uses, counters, number in a batch.
+const CHAIN: [u16; 7] = [1, 3, 4, 5, 7, 10, 12];
 /// Attributes of a message stay below this many bytes (an attribute's length is 16 bits).
 const PART: usize = 32 * 1024;
 
@@ -118,6 +120,36 @@ pub fn snapshot_batch(table: &str) -> Result<Option<(u32, Batch)>, NetlinkError>
         }
     }
     Err(NetlinkError::Changing { doing: "read a table" })
+}
+
+/// Every chain of every family as raw attributes without handles and counts, with the generation at which they stood so:
+/// equal bytes are equal chains.
+pub(super) fn snapshot_chains() -> Result<(u32, Vec<u8>), NetlinkError> {
+    let doing = "list the chains";
+    let mut netlink = Asking::open()?;
+    for _ in 0..10 {
+        let before = generation()?;
+        let mut out = Writer::default();
+        let listed = netlink.ask(
+            doing,
+            GETCHAIN,
+            DUMP,
+            0,
+            |_| {},
+            |m| {
+                out.append(&[m.family(), 0, 0, 0]);
+                keep(&mut out, m.attributes().0, &CHAIN);
+            },
+        );
+        match listed {
+            Err(NetlinkError::Changing { .. }) => continue,
+            listed => listed?,
+        }
+        if generation()? == before {
+            return Ok((before, out.bytes().to_vec()));
+        }
+    }
+    Err(NetlinkError::Changing { doing })
 }
 
 const fn message(number: u16) -> u16 {
@@ -212,7 +244,7 @@ impl Table {
             if Attributes(chain).be32(10).unwrap_or(0) & CHAIN_BINDING != 0 {
                 return Err(NetlinkError::Unsupported { what: "a chain without a name" });
             }
-            out.put(NEWCHAIN, CREATE, |w| keep(w, chain, &[1, 3, 4, 5, 7, 10, 12]));
+            out.put(NEWCHAIN, CREATE, |w| keep(w, chain, &CHAIN));
         }
         for object in &self.objects {
             if Attributes(object).be32(3) != Some(OBJECT_COUNTER) {

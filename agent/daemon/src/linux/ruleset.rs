@@ -9,7 +9,8 @@ use tenure_sys::command::{Ended, Program, capture};
 
 use super::fault;
 use super::netlink::NetlinkError;
-use super::nftables::{Batch, generation, replay, snapshot_batch};
+use super::nftables::{Batch, generation, replay, snapshot_batch, snapshot_chains};
+use super::recent::Recent;
 use super::watch::{ChangeLog, Own};
 
 /// Our table of family inet.
@@ -18,6 +19,8 @@ const NFT: &str = "/usr/sbin/nft";
 /// 65,536 intervals, the compiler's limit, list in about 5 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LISTING: usize = 64 << 20;
+/// Listings kept, in bytes: the wanted one and what others made of it lately.
+const LISTINGS: usize = 4 << 20;
 /// Batches kept: the confirmed ruleset and the one before it.
 const BATCHES: usize = 2;
 
@@ -27,21 +30,14 @@ pub(super) struct Ruleset {
     known: Mutex<Known>,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    table: Option<Listing>,
-    chains: Option<(u32, Vec<u8>)>,
-    batches: Vec<Prepared>,
-}
-
-/// Our table as it was listed.
 #[derive(Debug)]
-struct Listing {
-    generation: u32,
-    /// `None`: there is no table.
-    json: Option<Vec<u8>>,
-    /// The same by netlink, where that can be told: equal content needs no new listing.
-    content: Option<Batch>,
+struct Known {
+    /// At which generation, and the listing; `None`: there is no table.
+    table: Option<(u32, Option<Vec<u8>>)>,
+    tables: Recent<Batch>,
+    chains: Option<(u32, Vec<u8>)>,
+    chainses: Recent<Vec<u8>>,
+    batches: Vec<Prepared>,
 }
 
 /// A table that `nft` made of this text, as a batch.
@@ -54,32 +50,56 @@ struct Prepared {
 
 impl Ruleset {
     pub(super) fn new(log: ChangeLog) -> Self {
-        Self { log, known: Mutex::default() }
+        let known = Known {
+            table: None,
+            tables: Recent::new(LISTINGS),
+            chains: None,
+            chainses: Recent::new(LISTINGS),
+            batches: Vec::new(),
+        };
+        Self { log, known: Mutex::new(known) }
     }
 
-    /// `nft -j list table inet tenure`, anew only when the table is another one. Counters and handles in it may be old.
+    /// `nft -j list table inet tenure`, anew only when its content is another one. Counters and handles in it may be
+    /// old.
     pub(super) fn table(&self) -> PortResult<Vec<u8>> {
+        let doing = "listing our table";
         let mut known = self.known();
-        if known.table.as_ref().is_none_or(|t| Ok(t.generation) != generation().map_err(drop)) {
-            known.table = self.list(known.table.take())?;
+        let now = generation().map_err(|e| fault::netlink(doing, &e))?;
+        if known.table.as_ref().is_none_or(|(then, _)| *then != now) {
+            known.table = list_table(&mut known.tables, doing)?;
         }
         let absent = || PortError::Absent { what: format!("table inet {TABLE}") };
         match &known.table {
-            Some(Listing { json, .. }) => json.clone().ok_or_else(absent),
+            Some((_, json)) => json.clone().ok_or_else(absent),
+            // It changed all the while: what nft sees is one of the states it had.
             None => run(&["-j", "list", "table", "inet", TABLE]),
         }
     }
 
-    /// `nft -j list chains`, anew only when the ruleset has changed.
+    /// `nft -j list chains`, anew only when another chain is there or one has another policy.
     pub(super) fn chains(&self) -> PortResult<Vec<u8>> {
-        let now = generation().map_err(|e| fault::netlink("listing the chains", &e))?;
-        if let Some((then, json)) = &self.known().chains
+        let failed = |e: NetlinkError| fault::netlink("listing the chains", &e);
+        let mut known = self.known();
+        let now = generation().map_err(failed)?;
+        if let Some((then, json)) = &known.chains
             && *then == now
         {
             return Ok(json.clone());
         }
-        let json = run(&["-j", "list", "chains"])?;
-        self.known().chains = Some((now, json.clone()));
+        let (at, content) = snapshot_chains().map_err(failed)?;
+        let json = match known.chainses.get(&content) {
+            Some(json) => json,
+            None => {
+                let json = run(&["-j", "list", "chains"])?;
+                if generation().map_err(failed)? != at {
+                    return Ok(json);
+                }
+                known.chainses.put(content, json.clone());
+                json
+            }
+        };
+        known.chains = Some((at, json.clone()));
         Ok(json)
     }
 
@@ -144,35 +164,37 @@ impl Ruleset {
         Ok((after.wrapping_sub(before) == 1).then_some(after))
     }
 
-    /// Lists the table, if need be; `None` when it changed all the while.
-    fn list(&self, old: Option<Listing>) -> PortResult<Option<Listing>> {
-        let doing = "listing our table";
-        let mut old = old;
-        for _ in 0..3 {
-            let before = generation().map_err(|e| fault::netlink(doing, &e))?;
-            let content = match snapshot_batch(TABLE) {
-                Ok(None) => return Ok(Some(Listing { generation: before, json: None, content: None })),
-                Ok(Some((at, content))) if at == before => Some(content),
-                Ok(Some(_)) | Err(NetlinkError::Changing { .. }) => continue,
-                // It has what no batch can carry; nft lists it.
-                Err(NetlinkError::Unsupported { .. }) => None,
-                Err(e) => return Err(fault::netlink(doing, &e)),
-            };
-            if let Some(same) = old.take().filter(|o| content.is_some() && o.content == content) {
-                return Ok(Some(Listing { generation: before, ..same }));
-            }
-            let listed = run(&["-j", "list", "table", "inet", TABLE]);
-            if generation().map_err(|e| fault::netlink(doing, &e))? == before {
-                return Ok(Some(Listing { generation: before, json: Some(listed?), content }));
-            }
-        }
-        Ok(None)
-    }
-
     fn known(&self) -> MutexGuard<'_, Known> {
         // Nothing panics while it holds the lock; everything in it is checked against the kernel before use.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lists the table, if need be; `None` when it changed all the while.
+fn list_table(tables: &mut Recent<Batch>, doing: &str) -> PortResult<Option<(u32, Option<Vec<u8>>)>> {
+    for _ in 0..3 {
+        let before = generation().map_err(|e| fault::netlink(doing, &e))?;
+        let content = match snapshot_batch(TABLE) {
+            Ok(None) => return Ok(Some((before, None))),
+            Ok(Some((at, content))) if at == before => Some(content),
+            Ok(Some(_)) | Err(NetlinkError::Changing { .. }) => continue,
+            // It has what no batch can carry; nft lists it.
+            Err(NetlinkError::Unsupported { .. }) => None,
+            Err(e) => return Err(fault::netlink(doing, &e)),
+        };
+        if let Some(json) = content.as_ref().and_then(|c| tables.get(c)) {
+            return Ok(Some((before, Some(json))));
+        }
+        let listed = run(&["-j", "list", "table", "inet", TABLE]);
+        if generation().map_err(|e| fault::netlink(doing, &e))? == before {
+            let json = listed?;
+            if let Some(content) = content {
+                tables.put(content, json.clone());
+            }
+            return Ok(Some((before, Some(json))));
+        }
+    }
+    Ok(None)
 }
 
 fn run(args: &[&str]) -> PortResult<Vec<u8>> {

@@ -65,10 +65,11 @@ impl ChangeLog {
         Self::default()
     }
 
-    /// The changes by others after a generation, oldest first.
+    /// The changes by others after a generation, oldest first; after 0 all of them.
     pub fn since(&self, since: u32) -> Vec<Change> {
         let seen = self.seen();
-        let foreign = |c: &&Change| newer(c.generation, since) && !seen.own.contains(&c.generation);
+        let foreign =
+            |c: &&Change| (since == 0 || newer(c.generation, since)) && !seen.own.contains(&c.generation);
         seen.changes.iter().filter(foreign).cloned().collect()
     }
 
@@ -119,9 +120,18 @@ impl Watcher {
     /// # Errors
     /// When the socket cannot be opened (it needs CAP_NET_ADMIN) or the thread not started.
     pub fn start(log: ChangeLog, bell: impl Fn() + Send + 'static) -> io::Result<Self> {
+        Self::start_with_room(ROOM, log, bell)
+    }
+
+    /// With room for so many bytes of notifications that were not read yet.
+    pub(super) fn start_with_room(
+        room: usize,
+        log: ChangeLog,
+        bell: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
-        sockopt::set_socket_recv_buffer_size_force(&socket, ROOM)?;
+        sockopt::set_socket_recv_buffer_size_force(&socket, room)?;
         socket.add_membership(GROUP)?;
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let thread = std::thread::Builder::new()
