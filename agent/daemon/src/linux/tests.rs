@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
-use tenure_areas::port::{Beneath, Command, EntryKind, Flow, HostRead, HostWrite, Owner, PortError, Query};
+use tenure_areas::port::{
+    Beneath, Command, EntryKind, Flow, HostRead, HostWrite, ManagedFile, ManagedPath, Owner, PortError, Query,
+};
 use tenure_sys::clock;
 use tenure_sys::command::{Program, capture};
 
@@ -443,6 +445,100 @@ fn packages_are_asked_once_while_the_database_stands() {
         assert_eq!(packages(), first);
     }
     assert!((clock::monotonic() - start) / 100 < Duration::from_millis(3));
+}
+
+/// Also with a mount namespace of its own, where /run, /var/lib and a copy of /etc/ssh may be written to.
+fn apart_with_files<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+    let mount = |args: &[&str]| {
+        let program = Program::new("/usr/bin/mount", args.iter().copied());
+        capture(&program).expect("mount runs").success().expect("mounted");
+    };
+    apart(|| {
+        unshare(CloneFlags::CLONE_NEWNS).expect("tests run as root");
+        mount(&["--make-rprivate", "/"]);
+        mount(&["-t", "tmpfs", "-o", "mode=755", "none", "/run"]);
+        let copy = Program::new("/usr/bin/cp", ["-a", "/etc/ssh", "/run/ssh"]);
+        capture(&copy).expect("cp runs").success().expect("copied");
+        mount(&["--bind", "/run/ssh", "/etc/ssh"]);
+        mount(&["-t", "tmpfs", "-o", "mode=755", "none", "/var/lib"]);
+        std::fs::create_dir("/run/sshd").expect("made");
+        test()
+    })
+}
+
+fn managed(path: &str, text: &str) -> ManagedFile {
+    ManagedFile { path: ManagedPath::new(path).expect("managed"), bytes: text.into(), mode: 0o644 }
+}
+
+#[test]
+fn sshd_is_asked_again_when_its_configuration_changes() {
+    apart_with_files(|| {
+        let host = LinuxHost::new(ChangeLog::new());
+        let ask = |addr: &str| {
+            let query = Query::SshdEffective { user: "root".into(), addr: addr.into() };
+            String::from_utf8(host.ask(&query).expect("effective")).expect("text")
+        };
+        let drop_in = "/etc/ssh/sshd_config.d/00-tenure.conf";
+        let text = "MaxSessions 7\nMatch Address 192.0.2.0/24\n  MaxSessions 3\n";
+        host.put(&managed(drop_in, text)).expect("put");
+        host.tell(&Command::SshdTest).expect("valid");
+        assert!(
+            ask("192.0.2.1").contains("\nmaxsessions 3\n")
+                && ask("2001:db8::1").contains("\nmaxsessions 7\n")
+        );
+        let start = clock::monotonic();
+        for _ in 0..100 {
+            ask("192.0.2.1");
+        }
+        assert!((clock::monotonic() - start) / 100 < Duration::from_millis(3), "remembered");
+
+        // By somebody else, so nothing tells us but the files: the look at them is 20 ms old at most.
+        std::fs::write("/etc/ssh/sshd_config.d/00-first.conf", "MaxSessions 5\n").expect("written");
+        let deadline = clock::monotonic() + Duration::from_secs(5);
+        while !ask("2001:db8::1").contains("\nmaxsessions 5\n") {
+            assert!(clock::monotonic() < deadline, "a foreign change is never seen");
+        }
+        std::fs::remove_file("/etc/ssh/sshd_config.d/00-first.conf").expect("removed");
+
+        // What other files decide is never remembered.
+        host.put(&managed(drop_in, "Include /run/more.conf\n")).expect("put");
+        for n in [11, 12] {
+            std::fs::write("/run/more.conf", format!("MaxSessions {n}\n")).expect("written");
+            assert!(ask("192.0.2.1").contains(&format!("\nmaxsessions {n}\n")));
+        }
+        host.put(&managed(drop_in, "Nonsense yes\n")).expect("put");
+        let Err(PortError::Failed { why, .. }) = host.tell(&Command::SshdTest) else { panic!("valid") };
+        assert!(why.contains("Bad configuration option: Nonsense"), "{why}");
+        host.remove(&managed(drop_in, "").path).expect("removed");
+        host.remove(&managed(drop_in, "").path).expect("absent is fine");
+        host.tell(&Command::SshdTest).expect("valid again");
+    });
+}
+
+#[test]
+fn managed_files_bring_their_directories() {
+    apart_with_files(|| {
+        let host = LinuxHost::new(ChangeLog::new());
+        for (path, dir_mode) in [
+            ("/etc/ssh/tenure/keys/admin", 0o755),
+            ("/var/lib/tenure/firewall/trial.json", 0o700),
+            ("/run/tenure/x", 0o700),
+        ] {
+            host.put(&managed(path, "text")).expect("put");
+            let (dir, name) = path.rsplit_once('/').expect("a path");
+            assert_eq!(host.file(&Beneath::new(dir, name), Owner::Root, 10).expect("read"), b"text");
+            let stat = host.stat(&Beneath::new(dir, "")).expect("stat");
+            assert_eq!((stat.kind, stat.uid, stat.mode), (EntryKind::Dir, 0, dir_mode), "{dir}");
+        }
+        // Somebody may write beside our file: then it is not written.
+        capture(&Program::new("/usr/bin/chmod", ["777", "/etc/ssh/tenure/keys"])).expect("chmod runs");
+        let refused = host.put(&managed("/etc/ssh/tenure/keys/deploy", "text"));
+        let Err(PortError::Untrusted { why, .. }) = refused else { panic!("{refused:?}") };
+        assert!(why.ends_with("mend it with `chmod go-w /etc/ssh/tenure/keys`"), "{why}");
+        capture(&Program::new("/usr/bin/chmod", ["666", "/etc/ssh/tenure/keys/admin"])).expect("chmod runs");
+        let key = Beneath::new("/etc/ssh/tenure/keys", "admin");
+        assert!(matches!(host.file(&key, Owner::Root, 10), Err(PortError::Untrusted { .. })));
+    });
 }
 
 #[test]
