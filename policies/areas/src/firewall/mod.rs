@@ -7,7 +7,6 @@ pub mod cut;
 mod describe;
 pub mod evaluate;
 pub mod facts;
-pub mod fake_kernel;
 mod findings;
 mod fixed;
 pub mod guard;
@@ -98,3 +97,10 @@ impl AreaSpec for Firewall {
         Plan { steps, findings: Vec::<Finding>::new(), pending: None }
     }
 }
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
+mod samples;
