@@ -59,7 +59,7 @@ pub fn choose(
         Kept::Broken(why) => format!("the confirmed ruleset cannot be believed ({why})"),
     };
     let Baseline { table, lets_in } = baseline(section);
-    let json = replace(&Shown::Confirmed(Numbered { number: 0, table: &table }));
+    let json = replace(&Shown::Confirmed(Numbered::new(0, &table)));
     Boot::Baseline { json, why: format!("{why}; the baseline drops everything but {lets_in}") }
 }
 

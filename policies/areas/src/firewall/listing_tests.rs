@@ -15,7 +15,7 @@ fn table() -> Table {
 
 fn listed(change: impl FnOnce(&mut Vec<Value>)) -> Listing {
     let table = table();
-    let mut objects = render(&Shown::Confirmed(Numbered { number: 12, table: &table }));
+    let mut objects = render(&Shown::Confirmed(Numbered::new(12, &table)));
     change(&mut objects);
     Listing::parse(json!({"nftables": objects}).to_string().as_bytes()).unwrap()
 }

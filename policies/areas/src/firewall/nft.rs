@@ -3,6 +3,7 @@
 //! keep set flags in random order, and the crate can start processes.
 
 use serde_json::{Value, json};
+use tenure_trust::Hash;
 
 use super::table::{AddressSet, Family, Hook, Match, Rule, Table, Then};
 
@@ -16,6 +17,15 @@ pub struct Numbered<'a> {
     pub number: u32,
     /// Content.
     pub table: &'a Table,
+    /// [`Table::hash`] of the content: stands in the comments of the base chains.
+    pub hash: Hash,
+}
+
+impl<'a> Numbered<'a> {
+    /// A table under a number.
+    pub fn new(number: u32, table: &'a Table) -> Self {
+        Self { number, table, hash: table.hash() }
+    }
 }
 
 /// What our table in the kernel can look like.
@@ -180,7 +190,7 @@ fn target(ruleset: Numbered<'_>, hook: Hook) -> Value {
 }
 
 fn state(ruleset: Numbered<'_>, word: &str) -> String {
-    format!("tenure gen={} policy={} state={word}", ruleset.number, ruleset.table.hash().short())
+    format!("tenure gen={} policy={} state={word}", ruleset.number, ruleset.hash.short())
 }
 
 fn chain_object(name: &str) -> Value {

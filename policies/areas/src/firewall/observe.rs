@@ -159,7 +159,7 @@ fn name(
     if confirmed.is_none()
         && trial.is_none()
         && let (Some(table), Some(number)) = (wanted, stated_number(seen))
-        && is(Shown::Confirmed(Numbered { number, table }))
+        && is(Shown::Confirmed(Numbered::new(number, table)))
     {
         return Own::Wanted { number };
     }

@@ -1,1 +1,389 @@
-//! x
+//! What the area does, told as a person would: first enforcement, trial, confirmation, lapse, drift, fights, findings, lift.
+
+use tenure_policy::names::UnixUser;
+use tenure_policy::resolved::{Mode, Users};
+
+use super::crash_tests::{confirm, listing, read, settle, turn};
+use super::listing::Listing;
+use super::nft::Shown;
+use super::samples::{network, web, web_wider};
+use super::state::{self, Confirmed, Refused, Trial};
+use super::{Action, Firewall, Purpose};
+use crate::area::{AreaSpec, Weight};
+use crate::fake::FakeHost;
+use crate::pass::{Report, Verdict, pass};
+use crate::port::{Flow, HostWrite};
+
+fn confirmed() -> FakeHost {
+    let host = FakeHost::debian();
+    settle(&host, &web());
+    host.advance_ms(1000);
+    confirm(&host);
+    settle(&host, &web());
+    host
+}
+
+fn kinds(report: &Report) -> Vec<&str> {
+    report.findings.iter().map(|f| f.kind.as_str()).collect()
+}
+
+const FLUSH: &str = r#"{"nftables":[{"flush":{"ruleset":null}}]}"#;
+
+#[test]
+fn a_first_enforcement_warms_tries_and_waits_for_a_person() {
+    let host = FakeHost::debian();
+    let report = turn(&host, &web());
+    assert_eq!(report.verdict, Verdict::Pending, "{report:#?}");
+    assert!(host.is_warmed());
+    let pending = report.pending.unwrap();
+    assert_eq!(pending.what, "firewall trial g1");
+    assert_eq!(pending.until, "2026-11-22T12:01:00Z".parse().unwrap());
+    assert!(!host.nft_listing().contains("tenure_warm"), "the warm-up table is left");
+    assert!(turn(&host, &web()).done.is_empty(), "a second pass does something");
+    host.advance_ms(1000);
+    confirm(&host);
+    let report = turn(&host, &web());
+    assert_eq!(report.verdict, Verdict::Remediated, "{report:#?}");
+    assert_eq!(turn(&host, &web()).verdict, Verdict::Compliant);
+    let kept = read::<Confirmed>(&host, state::CONFIRMED).unwrap();
+    assert_eq!(listing(&host), Some(Listing::expected(&Shown::Confirmed(kept.ruleset.numbered()))));
+    for gone in [state::TRIAL, state::CONFIRM] {
+        assert!(host.content(gone).is_none(), "{gone}");
+    }
+}
+
+#[test]
+fn a_trial_that_nobody_confirms_ends_and_is_not_repeated_until_somebody_asks() {
+    let host = confirmed();
+    assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Pending);
+    host.advance_ms(60_000);
+    let report = turn(&host, &web_wider());
+    assert_eq!((report.verdict, kinds(&report)), (Verdict::Drifted, vec!["trial-expired"]));
+    let kept = read::<Confirmed>(&host, state::CONFIRMED).unwrap();
+    assert_eq!(listing(&host), Some(Listing::expected(&Shown::Confirmed(kept.ruleset.numbered()))));
+    for _ in 0..3 {
+        let again = turn(&host, &web_wider());
+        assert_eq!(
+            (again.verdict, again.done.len(), kinds(&again)),
+            (Verdict::Drifted, 0, vec!["trial-expired"])
+        );
+    }
+    assert_eq!(read::<Refused>(&host, state::REFUSED).unwrap().number, 2);
+    host.delete(state::REFUSED);
+    assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Pending);
+    assert_eq!(read::<Trial>(&host, state::TRIAL).unwrap().new.number, 2);
+}
+
+#[test]
+fn a_late_an_early_and_a_foreign_confirmation_do_not_count() {
+    let host = confirmed();
+    turn(&host, &web_wider());
+    confirm(&host);
+    let stale = host.content(state::CONFIRM).unwrap();
+    let other = String::from_utf8(stale).unwrap().replace("\"number\":2", "\"number\":1");
+    host.write_as(state::CONFIRM, other, 0, 0o600);
+    let report = turn(&host, &web_wider());
+    assert_eq!(report.verdict, Verdict::Pending);
+    assert!(host.content(state::CONFIRM).is_none(), "the wrong confirmation stays");
+    host.advance_ms(59_999);
+    confirm(&host);
+    host.advance_ms(1);
+    let report = turn(&host, &web_wider());
+    assert_eq!(report.verdict, Verdict::Drifted, "confirmed in time, seen after the kernel fell back");
+    let early = r#"{"number":3,"hash":"HASH","by":"marit","at":"2026-11-22T11:00:00Z"}"#;
+    host.delete(state::REFUSED);
+    turn(&host, &web_wider());
+    let trial = read::<Trial>(&host, state::TRIAL).unwrap();
+    let early =
+        early.replace("HASH", &trial.new.hash.to_string()).replace('3', &trial.new.number.to_string());
+    host.write_as(state::CONFIRM, early, 0, 0o600);
+    assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Pending, "a confirmation from before the switch");
+}
+
+#[test]
+fn a_prolonged_live_set_does_not_prolong_the_trial() {
+    let host = confirmed();
+    turn(&host, &web_wider());
+    let longer = r#"{"nftables":[{"delete":{"element":{"family":"inet","table":"tenure","name":"g2_live","elem":["ipv4","ipv6"]}}},
+        {"add":{"element":{"family":"inet","table":"tenure","name":"g2_live","elem":[
+            {"elem":{"val":"ipv4","timeout":86400}},{"elem":{"val":"ipv6","timeout":86400}}]}}}]}"#;
+    host.nft_as(4711, "nft", longer).unwrap();
+    host.advance_ms(60_000);
+    let report = turn(&host, &web_wider());
+    assert_eq!((report.verdict, kinds(&report)), (Verdict::Drifted, vec!["trial-expired"]));
+    assert!(!host.nft_listing().contains("g2_"), "the new ruleset is still there");
+}
+
+#[test]
+fn a_flushed_ruleset_is_restored_and_the_process_named() {
+    let host = confirmed();
+    let before = listing(&host);
+    host.advance_ms(5000);
+    host.nft_as(4711, "nft", FLUSH).unwrap();
+    let report = turn(&host, &web());
+    assert_eq!(report.verdict, Verdict::Remediated, "{report:#?}");
+    let [mended] = report.mended.as_slice() else { panic!("{:#?}", report.mended) };
+    assert_eq!((mended.what.as_str(), mended.weight), ("the table is gone", Weight::Drift));
+    let by = mended.by.clone().unwrap();
+    assert_eq!((by.pid, by.comm.as_str(), mended.at), (4711, "nft", Some(host.now().wall)));
+    assert_eq!(listing(&host), before);
+    assert!(report.done.iter().all(|d| d.error.is_none()));
+}
+
+#[test]
+fn an_inserted_rule_is_told_and_taken_away() {
+    let host = confirmed();
+    let before = listing(&host);
+    let insert = r#"{"nftables":[{"insert":{"rule":{"family":"inet","table":"tenure","chain":"g1_input","expr":[
+        {"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":4444}},{"accept":null}]}}}]}"#;
+    host.advance_ms(1);
+    host.nft_as(99, "e\u{1b}[2Jvil", insert).unwrap();
+    let report = turn(&host, &web());
+    assert_eq!(report.verdict, Verdict::Remediated);
+    assert_eq!(report.mended[0].what, "rule added in g1_input: tcp dport 4444 accept");
+    assert_eq!(report.mended[0].by.as_ref().unwrap().comm, "e\\u{1b}[2Jvil");
+    assert_eq!(listing(&host), before);
+}
+
+#[test]
+fn drift_during_a_trial_is_restored_without_prolonging_it() {
+    let host = confirmed();
+    turn(&host, &web_wider());
+    host.advance_ms(20_000);
+    host.nft_as(4711, "nft", FLUSH).unwrap();
+    let report = turn(&host, &web_wider());
+    assert_eq!(report.verdict, Verdict::Pending, "{report:#?}");
+    assert!(host.nft_listing().contains("\"timeout\":40"), "not the 40 s that were left");
+    host.advance_ms(40_000);
+    let report = turn(&host, &web_wider());
+    assert_eq!((report.verdict, kinds(&report)), (Verdict::Drifted, vec!["trial-expired"]));
+    let kept = read::<Confirmed>(&host, state::CONFIRMED).unwrap();
+    assert_eq!(listing(&host), Some(Listing::expected(&Shown::Confirmed(kept.ruleset.numbered()))));
+}
+
+#[test]
+fn a_policy_that_changes_during_a_trial_takes_its_place() {
+    let host = confirmed();
+    turn(&host, &web_wider());
+    let mut third = web_wider();
+    third.inbound.pop();
+    third.outbound.pop();
+    let report = settle(&host, &third);
+    assert_eq!(report.verdict, Verdict::Pending);
+    host.advance_ms(1000);
+    confirm(&host);
+    assert_eq!(turn(&host, &third).verdict, Verdict::Remediated);
+    assert!(host.content(state::REFUSED).is_none(), "a withdrawn ruleset counts as refused");
+}
+
+#[test]
+fn what_a_trial_opened_is_cut_when_it_ends_and_what_a_confirmed_ruleset_takes_away_too() {
+    let proc = "Local:\n     |-- 198.51.100.11\n        /32 host LOCAL\n";
+    let flow = |src: &str, dst: &str, sport, dport| Flow {
+        protocol: 6,
+        src: src.parse().unwrap(),
+        dst: dst.parse().unwrap(),
+        sport,
+        dport,
+    };
+    let here = "198.51.100.11";
+    let ssh = flow("203.0.113.9", here, 50_000, 22);
+    let entered = flow(here, "203.0.113.9", 22, 50_001);
+    let widened = flow("203.0.113.9", here, 50_000, 8443);
+    let mirror = flow(here, "192.0.2.1", 40_000, 80);
+    let leak = flow(here, "192.0.2.1", 40_000, 4444);
+    let all = vec![ssh.clone(), entered.clone(), widened.clone(), mirror.clone(), leak];
+    let left = |host: &FakeHost| {
+        let bytes = crate::port::HostRead::ask(host, &crate::port::Query::Flows).unwrap();
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect::<Vec<Flow>>()
+    };
+    let host = confirmed();
+    host.write_as("/proc/net/fib_trie", proc, 0, 0o444);
+    turn(&host, &web_wider());
+    host.set_flows(all.clone());
+    assert!(turn(&host, &web_wider()).done.is_empty());
+    host.advance_ms(60_000);
+    turn(&host, &web_wider());
+    assert_eq!(left(&host), vec![ssh.clone(), entered.clone(), mirror.clone()], "after the lapse");
+    host.delete(state::REFUSED);
+    turn(&host, &web_wider());
+    host.set_flows(all);
+    host.advance_ms(1000);
+    confirm(&host);
+    turn(&host, &web_wider());
+    assert_eq!(left(&host), vec![ssh, entered, widened, mirror], "after the confirmation");
+}
+
+#[test]
+fn a_cut_management_path_is_refused_before_anything_is_loaded() {
+    let host = confirmed();
+    let before = (host.nft_listing(), host.all_files());
+    let mut bad = web();
+    bad.blocks.push(network("office"));
+    let report = turn(&host, &bad);
+    let refusal = report.refusal.clone().unwrap();
+    assert_eq!(
+        (refusal.kind.as_str(), refusal.rule.as_deref()),
+        ("management-path-cut", Some("block:office"))
+    );
+    assert_eq!((report.verdict, report.done.len()), (Verdict::Drifted, 0));
+    assert_eq!((host.nft_listing(), host.all_files()), before);
+    // and what is in force is still kept
+    host.nft_as(1, "nft", FLUSH).unwrap();
+    turn(&host, &bad);
+    assert_eq!(host.nft_listing(), before.0);
+}
+
+#[test]
+fn an_account_that_does_not_exist_is_named_and_nothing_is_loaded() {
+    let host = confirmed();
+    let before = host.nft_listing();
+    let mut bad = web();
+    bad.outbound[1].users = Users::Named(vec![UnixUser::new("nobody-here").unwrap()]);
+    let report = turn(&host, &bad);
+    assert_eq!((report.verdict, kinds(&report)), (Verdict::Drifted, vec!["unknown-user"]));
+    assert_eq!(report.findings[0].place, "web/outbound/1");
+    assert_eq!(host.nft_listing(), before);
+}
+
+#[test]
+fn containers_leave_the_forward_hook_alone_and_say_so() {
+    let host = FakeHost::debian();
+    host.set_interfaces(&["lo", "eth0", "docker0", "br-acme"]);
+    let report = turn(&host, &web());
+    assert_eq!((report.verdict, kinds(&report)), (Verdict::Pending, vec!["forward-not-enforced"]));
+    assert_eq!(report.findings[0].weight, Weight::Note);
+    confirm(&host);
+    settle(&host, &web());
+    let seen = listing(&host).unwrap();
+    assert!(!seen.chains.contains_key("forward") && seen.chains.contains_key("prerouting"));
+    // the engine goes: the hook comes, by a trial like every change
+    host.set_interfaces(&["lo", "eth0"]);
+    settle(&host, &web());
+    confirm(&host);
+    assert_eq!(settle(&host, &web()).verdict, Verdict::Compliant);
+    assert!(listing(&host).unwrap().chains.contains_key("forward"));
+}
+
+#[test]
+fn tables_of_others_are_findings_unless_named_as_neighbours() {
+    let host = confirmed();
+    let table = |name: &str| {
+        format!(
+            r#"{{"nftables":[{{"add":{{"table":{{"family":"ip","name":"{name}"}}}}}},{{"add":{{"chain":{{"family":"ip","table":"{name}",
+            "name":"in","type":"filter","hook":"input","prio":-10,"policy":"accept"}}}}}}]}}"#
+        )
+    };
+    host.nft_as(7, "nft", &table("docker")).unwrap();
+    assert_eq!(turn(&host, &web()).verdict, Verdict::Compliant);
+    host.nft_as(7, "nft", &table("evil")).unwrap();
+    let report = turn(&host, &web());
+    assert_eq!((report.verdict, kinds(&report)), (Verdict::Drifted, vec!["foreign-table"]));
+    assert_eq!(report.findings[0].place, "table ip evil");
+}
+
+#[test]
+fn two_programs_restoring_against_each_other_slow_down_and_are_told() {
+    let host = confirmed();
+    let mut held = 0;
+    for _ in 0..650 {
+        host.nft_as(4711, "rival", FLUSH).unwrap();
+        let report = turn(&host, &web());
+        if report.done.is_empty() {
+            held += 1;
+            assert!(kinds(&report).contains(&"restored-too-often"), "{report:#?}");
+            assert_eq!(report.verdict, Verdict::Drifted);
+        }
+        host.advance_ms(20);
+    }
+    assert!((30..60).contains(&held), "{held} restores were held back");
+    host.nft_as(4711, "rival", FLUSH).unwrap();
+    host.advance_ms(1000);
+    assert_eq!(turn(&host, &web()).verdict, Verdict::Remediated, "slower, not never");
+}
+
+#[test]
+fn a_full_disk_changes_nothing_before_the_trial_and_is_told_after() {
+    let host = confirmed();
+    let before = host.nft_listing();
+    host.fail_write(1);
+    let report = turn(&host, &web_wider());
+    assert!(report.done[0].error.as_deref().unwrap().contains("no space left"), "{report:#?}");
+    assert_eq!((report.done.len(), host.nft_listing()), (1, before));
+    turn(&host, &web_wider());
+    host.advance_ms(1000);
+    confirm(&host);
+    host.fail_write(2);
+    let report = turn(&host, &web_wider());
+    assert_eq!(report.verdict, Verdict::Drifted, "in force, but not kept for the next boot");
+    assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Remediated);
+    assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Compliant);
+}
+
+#[test]
+fn observing_changes_nothing_and_plans_the_same() {
+    let host = FakeHost::debian();
+    let before = (host.nft_listing(), host.all_files(), host.writes());
+    let look = |mode| pass::<Firewall>(&web(), mode, &host, &host, &|| host.now());
+    let seen = look(Mode::Observe);
+    assert_eq!((host.nft_listing(), host.all_files(), host.writes()), before);
+    assert_eq!(seen.verdict, Verdict::Drifted);
+    let done = look(Mode::Enforce);
+    assert_eq!(seen.plan, done.plan, "what is printed is what is done");
+}
+
+#[test]
+fn facts_judged_elsewhere_give_the_same_verdict() {
+    let host = confirmed();
+    let elsewhere = |report: &Report| {
+        let facts = report.facts_of::<Firewall>().unwrap();
+        let plan = Firewall::plan(&web(), &facts, &host.now());
+        (plan.steps.is_empty(), plan.findings)
+    };
+    let report = turn(&host, &web());
+    assert_eq!(elsewhere(&report), (true, vec![]));
+    host.nft_as(4711, "nft", FLUSH).unwrap();
+    let report = pass::<Firewall>(&web(), Mode::Observe, &host, &host, &|| host.now());
+    let (quiet, findings) = elsewhere(&report);
+    assert!(!quiet);
+    assert_eq!(findings, report.findings);
+    let facts = report.facts_of::<Firewall>().unwrap();
+    let plan = Firewall::plan(&web(), &facts, &host.now());
+    assert_eq!((plan.steps[0].purpose, &plan.steps[0].action), (Purpose::Restore, &Action::OnlyOnHost));
+}
+
+#[test]
+fn lifting_leaves_nothing_of_ours_and_everything_of_others() {
+    let host = confirmed();
+    let other = r#"{"nftables":[{"add":{"table":{"family":"ip","name":"other"}}}]}"#;
+    host.nft_as(7, "nft", other).unwrap();
+    let facts = Firewall::observe(&host, &web()).unwrap();
+    let plan = Firewall::lift(&web(), &facts);
+    for step in &plan.steps {
+        match &step.action {
+            Action::Tell(command) => host.tell(command).unwrap(),
+            Action::Remove(path) => host.remove(path).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(listing(&host).is_none());
+    assert!(host.nft_listing().contains("other") && !host.nft_listing().contains("tenure"));
+    assert!(
+        !host.all_files().keys().any(|path| path.contains("/tenure/firewall/")),
+        "{:?}",
+        host.all_files().keys()
+    );
+}
+
+#[test]
+fn a_kernel_that_does_not_answer_is_unknown() {
+    let host = confirmed();
+    host.refuse_to_answer("NftOwnTable", "Resource temporarily unavailable");
+    assert_eq!(turn(&host, &web()).verdict, Verdict::Unknown);
+    host.answer();
+    assert_eq!(turn(&host, &web()).verdict, Verdict::Compliant);
+}

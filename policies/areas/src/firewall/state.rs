@@ -46,7 +46,7 @@ impl Ruleset {
     }
     /// For rendering.
     pub fn numbered(&self) -> Numbered<'_> {
-        Numbered { number: self.number, table: &self.table }
+        Numbered { number: self.number, table: &self.table, hash: self.hash }
     }
     fn whole(&self) -> bool {
         self.table.hash() == self.hash
