@@ -1,14 +1,31 @@
 //! The agent: keeps a host as its signed policy says. Bells wake lanes, lanes make passes, one recorder writes the chain;
 //! people come through the socket and the command line. Decisions are made in `tenure-areas`, not here.
 
+pub mod agent;
+pub mod areas;
+pub mod before;
 pub mod bell;
+pub mod board;
+pub mod cli;
 pub mod config;
+pub mod desk;
 pub mod host;
 pub mod journal;
+pub mod lane;
+pub mod ledger;
 pub mod linux;
+pub mod logins;
 pub mod output;
 pub mod pace;
 pub mod paths;
+pub mod plan;
+pub mod policy_cell;
+pub mod policy_source;
+pub mod reach;
+pub mod recorder;
 pub mod session;
+pub mod socket;
 pub mod sockets;
+pub mod sources;
 pub mod time_floor;
+pub mod watch;

@@ -1,3 +1,5 @@
 //! The agent's program: everything is in the library beside it.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tenure_agent::cli::main()
+}

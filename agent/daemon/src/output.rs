@@ -122,6 +122,16 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Prints something else while the line is away.
+    pub fn pause(&self, print: impl FnOnce()) {
+        match &self.0 {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.0 {

@@ -155,6 +155,11 @@ impl ChainStore {
         self.lost
     }
 
+    /// Counts records that the caller could not even offer, so that the next record says so.
+    pub fn note_lost(&mut self, count: u32) {
+        self.lost = self.lost.saturating_add(count);
+    }
+
     /// Where the chain stands: host, epoch, next place, hash of the last.
     pub fn head(&self) -> &Chain {
         &self.chain

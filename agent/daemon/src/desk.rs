@@ -1,0 +1,342 @@
+//! What people ask of the running agent, answered: status, plan, apply, confirm, revert, drift, lift.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tenure_areas::firewall::listing::live_families;
+use tenure_areas::firewall::nft::live_name;
+use tenure_areas::firewall::state::{
+    self, CONFIRM, ConfirmRequest, Kept, REFUSED, TRIAL, Trial, whole_trial,
+};
+use tenure_areas::port::{ManagedFile, ManagedPath, PortError, PortResult, Query};
+use tenure_trust::HostName;
+
+use crate::areas::Area;
+use crate::bell::{Mailbox, Reason};
+use crate::journal;
+use crate::lane::Tools;
+use crate::plan::host_plan;
+use crate::session;
+use crate::socket::Desk;
+use crate::socket::wire::{Answer, Confirmed, Drift, Refused, Request, Status};
+
+/// How long a lane may take for the pass that somebody waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The agent's desk.
+pub struct Counter {
+    tools: Tools,
+    lanes: BTreeMap<Area, Mailbox>,
+    host: HostName,
+    since: Timestamp,
+    /// What does not run and should, in words.
+    notes: Vec<String>,
+    /// Orders are carried out one after the other.
+    orders: Mutex<()>,
+}
+
+impl Counter {
+    /// A desk for this agent.
+    pub fn new(tools: Tools, lanes: BTreeMap<Area, Mailbox>, host: HostName, notes: Vec<String>) -> Self {
+        let since = tools.clock.now().wall;
+        Self { tools, lanes, host, since, notes, orders: Mutex::new(()) }
+    }
+
+    fn status(&self) -> Status {
+        let now = self.tools.clock.now();
+        let mut notes = self.notes.clone();
+        let board = self.tools.board.snapshot();
+        notes.extend(self.tools.floor.judge(now.clone()).1.map(|unknown| unknown.to_string()));
+        if let Some(until) = board.policy.as_ref().and_then(|p| p.until)
+            && until <= now.wall
+        {
+            notes.push(format!(
+                "the policy expired at {until}: it is still enforced; sign and deliver a new version"
+            ));
+        }
+        Status {
+            host: self.host.clone(),
+            agent: env!("CARGO_PKG_VERSION").into(),
+            since: self.since,
+            now: now.wall,
+            board,
+            notes,
+        }
+    }
+
+    fn plan(&self) -> Result<Answer, Refused> {
+        let held = self.tools.policy.get().ok_or_else(|| no_policy(&self.tools))?;
+        let now = self.tools.floor.judge(self.tools.clock.now()).0;
+        Ok(Answer::Plan(Box::new(host_plan(&held, &*self.tools.host, &now))))
+    }
+
+    /// Areas that were given back are kept again, and a ruleset that nobody confirmed may be tried again.
+    fn apply(&self) -> Result<Answer, Refused> {
+        let host = &*self.tools.host;
+        for area in Area::ALL {
+            self.tools
+                .before
+                .unmark_lifted(area, host)
+                .map_err(|e| failed("let the areas enforce again", &e))?;
+        }
+        remove(host, REFUSED).map_err(|e| failed("forget the ruleset that nobody confirmed", &e))?;
+        self.lanes.values().for_each(|lane| lane.ring(Reason::Operator));
+        Ok(Answer::Ringing)
+    }
+
+    fn confirm(&self, pid: u32) -> Result<Answer, Refused> {
+        let trial = self.running_trial("confirmed")?;
+        let (number, now) = (trial.new.number, self.tools.clock.now());
+        let switched = self.switched_before(&trial)?;
+        let by = session::confirmer(pid, switched)
+            .map_err(|e| Refused::new(format!("not confirmed: {e}"), e.hint()))?;
+        let request = ConfirmRequest { number, hash: trial.new.hash, by: by.to_string(), at: now.wall };
+        let bytes = serde_json::to_vec(&request).expect("plain data with text keys");
+        write(&*self.tools.host, CONFIRM, bytes).map_err(|e| failed("leave the confirmation", &e))?;
+        self.pass_of(Area::Firewall)?;
+        let held = self.confirmed_number()?;
+        if held != Some(number) {
+            let what = format!("g{number} was not confirmed: {}", self.last_word(Area::Firewall));
+            return Err(Refused::new(what, "look at `tenure-agent status`"));
+        }
+        let payload = json!({ "number": number, "hash": trial.new.hash, "by": by });
+        self.event("confirm", payload);
+        journal::notice(&format!("firewall g{number} confirmed by {by}"));
+        Ok(Answer::Confirmed(Confirmed { number, by, at: now.wall }))
+    }
+
+    fn revert(&self) -> Result<Answer, Refused> {
+        let trial = self.running_trial("given up")?;
+        let (number, hash) = (trial.new.number, trial.new.hash);
+        let at = self.tools.clock.now().wall;
+        let refused = state::Refused { number, hash, why: "somebody gave it up".into(), at };
+        let bytes = serde_json::to_vec(&refused).expect("plain data with text keys");
+        write(&*self.tools.host, REFUSED, bytes).map_err(|e| failed("give the trial up", &e))?;
+        self.pass_of(Area::Firewall)?;
+        if let Kept::Some(left) = self.trial()?
+            && left.new.number == number
+        {
+            let what = format!("g{number} is still on trial: {}", self.last_word(Area::Firewall));
+            return Err(Refused::new(what, "wait: the kernel falls back by itself when the trial ends"));
+        }
+        self.event("revert", json!({ "number": number, "hash": hash }));
+        Ok(Answer::Reverted { number })
+    }
+
+    fn lift(&self, area: Area) -> Result<Answer, Refused> {
+        let held = self.tools.policy.get().ok_or_else(|| no_policy(&self.tools))?;
+        let desired = area.compile(&held.policy()).ok_or_else(|| {
+            Refused::new(
+                format!("the policy has no section for {area}, so nothing is held there"),
+                "name another area",
+            )
+        })?;
+        let (host, before) = (&*self.tools.host, &self.tools.before);
+        let now = self.tools.clock.now().wall;
+        before.mark_lifted(area, host, now).map_err(|e| failed("mark the area as given back", &e))?;
+        // From the end of this pass on the lane only observes, so that nothing is taken back at once.
+        self.pass_of(area)?;
+        let doing = format!("give {area} back");
+        let mut done = desired
+            .lift(host, host)
+            .map_err(|unknown| Refused { what: format!("cannot {doing}: {unknown}"), hint: None })?;
+        if !done.iter().any(|d| d.error.is_some()) {
+            done.extend(before.compare(area, host).map_err(|e| failed(&doing, &e))?);
+        }
+        self.event("lift", json!({ "area": area, "done": done }));
+        journal::notice(&format!("{area} was given back; it is only observed until `tenure-agent apply`"));
+        self.lanes.get(&area).into_iter().for_each(|lane| lane.ring(Reason::Operator));
+        Ok(Answer::Lifted { area, done })
+    }
+
+    fn drift(&self) -> Answer {
+        Answer::Drift(Drift { events: self.tools.board.events(), board: self.tools.board.snapshot() })
+    }
+
+    fn trial(&self) -> Result<Kept<Trial>, Refused> {
+        state::read::<Trial>(&*self.tools.host, TRIAL)
+            .map(whole_trial)
+            .map_err(|e| failed("read the trial", &e))
+    }
+
+    fn running_trial(&self, what: &str) -> Result<Trial, Refused> {
+        let none = || {
+            let text = format!("nothing was {what}: no ruleset is on trial");
+            Refused::new(text, "`tenure-agent status` shows what is in force")
+        };
+        match self.trial()? {
+            Kept::Some(trial) if trial.left(&self.tools.clock.now()) > 0 => Ok(trial),
+            Kept::Some(trial) => Err(Refused::new(
+                format!(
+                    "nothing was {what}: the trial of g{} is over, the kernel fell back",
+                    trial.new.number
+                ),
+                "`tenure-agent apply` tries it again",
+            )),
+            Kept::None => Err(none()),
+            Kept::Broken(why) => {
+                Err(Refused { what: format!("nothing was {what}: {TRIAL}: {why}"), hint: None })
+            }
+        }
+    }
+
+    /// A moment (milliseconds since boot) at which the switch to the new ruleset had certainly happened; the earliest
+    /// that is known. The kernel tells it by what is left of the trial's elements, to the second; the lane by the end of
+    /// the pass that switched.
+    fn switched_before(&self, trial: &Trial) -> Result<u64, Refused> {
+        let name = live_name(trial.new.number);
+        let over = || {
+            let what = format!("nothing was confirmed: the trial of g{} is over", trial.new.number);
+            Refused::new(what, "`tenure-agent apply` tries it again")
+        };
+        let listing = match self.tools.host.ask(&Query::NftSet { name }) {
+            Ok(listing) => listing,
+            Err(PortError::Absent { .. }) => return Err(over()),
+            Err(e) => return Err(failed("ask the kernel about the trial", &e)),
+        };
+        let families = live_families(&listing).map(|f| f.len()).unwrap_or(0);
+        if families != 2 {
+            return Err(over());
+        }
+        let now_ms = self.tools.clock.now().since_boot_ms;
+        let by_kernel = age_seconds(&listing).map(|age| now_ms.saturating_sub(age.saturating_sub(1) * 1000));
+        let by_lane = self.tools.board.under_way_since(Area::Firewall);
+        let known = by_kernel.into_iter().chain(by_lane).min();
+        known.ok_or_else(|| {
+            let what = "nothing was confirmed: it cannot be told when the switch happened";
+            Refused::new(what, "try again in a few seconds")
+        })
+    }
+
+    fn confirmed_number(&self) -> Result<Option<u32>, Refused> {
+        match state::read::<state::Confirmed>(&*self.tools.host, state::CONFIRMED) {
+            Ok(Kept::Some(confirmed)) => Ok(Some(confirmed.ruleset.number)),
+            Ok(Kept::None | Kept::Broken(_)) => Ok(None),
+            Err(e) => Err(failed("read the confirmed ruleset", &e)),
+        }
+    }
+
+    /// Has a pass made that begins after now, and waits for its end.
+    fn pass_of(&self, area: Area) -> Result<(), Refused> {
+        let lane = self
+            .lanes
+            .get(&area)
+            .ok_or_else(|| Refused { what: format!("no lane keeps {area}"), hint: None })?;
+        let board = &self.tools.board;
+        // A pass may be under way that began before now: the second end from here is of one that began after.
+        for _ in 0..2 {
+            let before = board.passes(area);
+            lane.ring(Reason::Operator);
+            if !board.wait_until(PATIENCE, |_| board.passes(area) > before) {
+                let what = format!("the lane {area} did not finish a pass within {} s", PATIENCE.as_secs());
+                return Err(Refused::new(what, "look at `tenure-agent status` and the journal"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The most telling line of an area's last pass.
+    fn last_word(&self, area: Area) -> String {
+        let board = self.tools.board.snapshot();
+        let Some(status) = board.areas.iter().find(|a| a.area == area) else {
+            return "nobody knows why".into();
+        };
+        let error = status.done.iter().find_map(|d| d.error.clone());
+        let refusal = status.refusal.as_ref().map(ToString::to_string);
+        let unknown = status.unknown.as_ref().map(ToString::to_string);
+        let finding = status.findings.first().map(|f| f.what.clone());
+        error.or(refusal).or(unknown).or(finding).unwrap_or_else(|| format!("the area is {}", status.verdict))
+    }
+
+    fn event(&self, name: &str, payload: serde_json::Value) {
+        let version = self.tools.policy.get().and_then(|held| held.version());
+        self.tools.recorder.event(name, payload, version, self.tools.clock.now().wall);
+    }
+}
+
+impl Desk for Counter {
+    fn answer(&self, request: Request, pid: u32) -> Answer {
+        let order = || self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = match request {
+            Request::Status => Ok(Answer::Status(Box::new(self.status()))),
+            Request::Drift => Ok(self.drift()),
+            Request::Plan => self.plan(),
+            Request::Settle => {
+                self.tools.recorder.settle();
+                Ok(Answer::Settled)
+            }
+            Request::Apply => {
+                let _one = order();
+                self.apply()
+            }
+            Request::Confirm => {
+                let _one = order();
+                self.confirm(pid)
+            }
+            Request::Revert => {
+                let _one = order();
+                self.revert()
+            }
+            Request::Lift { area } => {
+                let _one = order();
+                self.lift(area)
+            }
+        };
+        answer.unwrap_or_else(Answer::Refused)
+    }
+}
+
+fn no_policy(tools: &Tools) -> Refused {
+    let why = tools.board.snapshot().policy_fault.unwrap_or_else(|| "none has been delivered yet".into());
+    Refused::new(format!("there is no policy: {why}"), "deliver one, or look at `tenure-agent status`")
+}
+
+fn failed(doing: &str, error: &PortError) -> Refused {
+    Refused { what: format!("cannot {doing}: {error}"), hint: None }
+}
+
+fn write(host: &dyn crate::host::Host, path: &str, bytes: Vec<u8>) -> PortResult<()> {
+    host.put(&ManagedFile { path: ManagedPath::new(path)?, bytes, mode: 0o600 })
+}
+
+fn remove(host: &dyn crate::host::Host, path: &str) -> PortResult<()> {
+    host.remove(&ManagedPath::new(path)?)
+}
+
+/// How long ago the elements of a trial's live set were added, in whole seconds: `nft -j` tells their timeout and what is
+/// left of it, rounded down. The smallest, since an element may have been added again.
+fn age_seconds(listing: &[u8]) -> Option<u64> {
+    fn visit(value: &serde_json::Value, out: &mut Vec<u64>) {
+        match value {
+            serde_json::Value::Array(items) => items.iter().for_each(|v| visit(v, out)),
+            serde_json::Value::Object(fields) => {
+                let number = |key: &str| fields.get(key).and_then(serde_json::Value::as_u64);
+                if let (Some(timeout), Some(left)) = (number("timeout"), number("expires")) {
+                    out.push(timeout.saturating_sub(left));
+                }
+                fields.values().for_each(|v| visit(v, out));
+            }
+            _ => {}
+        }
+    }
+    let mut ages = Vec::new();
+    visit(&serde_json::from_slice(listing).ok()?, &mut ages);
+    ages.into_iter().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_tells_when_it_switched() {
+        let listing = br#"{"nftables":[{"metainfo":{}},{"set":{"name":"g2_live","timeout":60,"elem":[
+            {"elem":{"val":"ipv4","timeout":60,"expires":41}},{"elem":{"val":"ipv6","timeout":60,"expires":40}}]}}]}"#;
+        assert_eq!(age_seconds(listing), Some(19));
+        assert_eq!(age_seconds(b"{}"), None);
+        assert_eq!(age_seconds(b"garbage"), None);
+    }
+}

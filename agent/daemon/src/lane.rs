@@ -1,0 +1,243 @@
+//! One area's own thread: it wakes to bells, makes one pass, shows and records what came of it, and never waits for another.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tenure_areas::area::{Finding, Weight};
+use tenure_areas::pass::{Report, Verdict};
+use tenure_policy::resolved::{HostPolicy, Mode};
+use tenure_sys::clock;
+
+use crate::areas::{Area, Desired};
+use crate::before::{Before, KeepFirst};
+use crate::bell::{Mailbox, Reason, Wake};
+use crate::board::{Board, Turn};
+use crate::host::{Clock, Host};
+use crate::journal;
+use crate::pace::Pace;
+use crate::policy_cell::{Held, PolicyCell};
+use crate::recorder::Recorder;
+use crate::time_floor::TimeFloor;
+
+/// Until a policy says otherwise.
+const HEARTBEAT: Duration = Duration::from_secs(900);
+/// How soon a pass that failed or could not judge is repeated.
+const RETRY: Duration = Duration::from_secs(30);
+/// How long after an operation's limit it is looked at: the kernel ends a trial within milliseconds of its limit.
+const AFTER_LIMIT: Duration = Duration::from_millis(100);
+
+/// What a lane works with; all but the area is shared.
+#[derive(Clone)]
+pub struct Tools {
+    /// The host.
+    pub host: Arc<dyn Host>,
+    /// The moment.
+    pub clock: Arc<dyn Clock>,
+    /// The policy in force.
+    pub policy: PolicyCell,
+    /// Where results are shown.
+    pub board: Board,
+    /// Where they are recorded.
+    pub recorder: Recorder,
+    /// Below which no clock is believed.
+    pub floor: Arc<TimeFloor>,
+    /// What stood here before the first act.
+    pub before: Before,
+}
+
+impl std::fmt::Debug for Tools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tools").field("board", &self.board).finish_non_exhaustive()
+    }
+}
+
+/// A lane's thread.
+#[derive(Debug)]
+pub struct Lane {
+    /// Its area.
+    pub area: Area,
+    /// Its bells.
+    pub mailbox: Mailbox,
+    thread: JoinHandle<()>,
+}
+
+impl Lane {
+    /// Starts the thread; it waits for its first bell.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub fn start(area: Area, tools: Tools) -> io::Result<Self> {
+        let mailbox = Mailbox::new();
+        let bells = mailbox.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("lane-{area}"))
+            .spawn(move || Worker::new(area, tools).run(&bells))?;
+        Ok(Self { area, mailbox, thread })
+    }
+
+    /// Has it ended by itself?
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends it after its pass.
+    pub fn stop(self) {
+        self.mailbox.stop();
+        if self.thread.join().is_err() {
+            journal::error(&format!("the lane {} ended by a fault of its own", self.area));
+        }
+    }
+}
+
+struct Worker {
+    area: Area,
+    tools: Tools,
+    compiled: Option<Compiled>,
+    next_heartbeat: Duration,
+    pace: Pace,
+}
+
+/// The policy as this area needs it, compiled once for each policy.
+struct Compiled {
+    held: Arc<Held>,
+    policy: HostPolicy,
+    /// None when the policy has no section for the area.
+    desired: Option<Box<dyn Desired>>,
+}
+
+impl Worker {
+    fn new(area: Area, tools: Tools) -> Self {
+        let next_heartbeat = clock::monotonic() + HEARTBEAT;
+        Self { area, tools, compiled: None, next_heartbeat, pace: Pace::new(clock::monotonic()) }
+    }
+
+    fn run(&mut self, bells: &Mailbox) {
+        let mut alarms = vec![(self.next_heartbeat, Reason::Timer)];
+        loop {
+            match bells.wait(&alarms, self.pace.not_before()) {
+                Wake::Stop => return,
+                Wake::Rung(reasons) => alarms = self.turn(&reasons),
+            }
+        }
+    }
+
+    /// One pass, and when to wake without a bell.
+    fn turn(&mut self, reasons: &BTreeSet<Reason>) -> Vec<(Duration, Reason)> {
+        let began = clock::monotonic();
+        let heartbeat = began >= self.next_heartbeat;
+        let Some(held) = self.tools.policy.get() else {
+            // Without a policy there is nothing to judge by; the one that comes rings.
+            return vec![(began + HEARTBEAT, Reason::Timer)];
+        };
+        let compiled = compiled(&mut self.compiled, self.area, held);
+        let period = Duration::from_secs(u64::from(compiled.policy.heartbeat_seconds.max(1)));
+        if heartbeat || self.next_heartbeat > began + period {
+            self.next_heartbeat = began + period;
+        }
+        let Some(desired) = &compiled.desired else {
+            self.tools.board.show_absent(self.area);
+            return vec![(self.next_heartbeat, Reason::Timer)];
+        };
+        let lifted = self.tools.before.is_lifted(self.area, &*self.tools.host);
+        let (report, clock_wrong) = pass(self.area, &self.tools, &compiled.policy, &**desired, lifted);
+        let version = compiled.held.version();
+        let (ended, after) = (clock::monotonic(), self.tools.clock.now());
+        let turn = Turn {
+            area: self.area,
+            lifted,
+            reasons: reasons.iter().copied().collect(),
+            took: ended.saturating_sub(began),
+            ended: after.wall,
+            ended_boot_ms: after.since_boot_ms,
+        };
+        self.tools.board.show(turn, &report);
+        tell(&report);
+        let mut alarms = vec![(self.next_heartbeat, Reason::Timer)];
+        if let Some(pending) = &report.pending {
+            let left = pending.until.duration_since(after.wall);
+            let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
+            alarms.push((ended + left + AFTER_LIMIT, Reason::TrialDue));
+        }
+        let failed = report.done.iter().any(|d| d.error.is_some());
+        if clock_wrong || failed || report.verdict == Verdict::Unknown {
+            alarms.push((ended + RETRY, Reason::Timer));
+        }
+        if !report.done.is_empty() && self.pace.spend(ended) {
+            journal::warning(&format!(
+                "{}: somebody changes it again and again; it is now restored less often",
+                self.area
+            ));
+        }
+        self.tools.recorder.report(report, version, heartbeat);
+        alarms
+    }
+}
+
+fn compiled(slot: &mut Option<Compiled>, area: Area, held: Arc<Held>) -> &Compiled {
+    // The same hash with another limit for the trial is another policy to compile, so identity is asked first.
+    let same = slot.as_ref().is_some_and(|c| Arc::ptr_eq(&c.held, &held));
+    if same && let Some(compiled) = slot {
+        return compiled;
+    }
+    let policy = held.policy();
+    let desired = area.compile(&policy);
+    slot.insert(Compiled { held, policy, desired })
+}
+
+/// One pass as the design wants it around the loop: the time floor, the copy of what stood there before, the lift.
+/// Returns the report and whether the clock is not believed.
+fn pass(
+    area: Area,
+    tools: &Tools,
+    policy: &HostPolicy,
+    desired: &dyn Desired,
+    lifted: bool,
+) -> (Report, bool) {
+    let mode = if lifted { Mode::Observe } else { area.mode(policy) };
+    let host = &*tools.host;
+    let now = || tools.floor.judge(tools.clock.now()).0;
+    let write = KeepFirst::new(host, area, &tools.before, &now);
+    let mut report = desired.pass(mode, host, &write, &now);
+    if lifted {
+        report.findings.push(Finding {
+            kind: "lifted".into(),
+            place: area.word().into(),
+            what: "was given back with `tenure-agent lift` and is only observed until `tenure-agent apply`"
+                .into(),
+            weight: Weight::Drift,
+            at: None,
+            by: None,
+        });
+        if report.verdict < Verdict::Drifted {
+            report.verdict = Verdict::Drifted;
+        }
+    }
+    let (_, wrong) = tools.floor.judge(tools.clock.now());
+    let clock_wrong = wrong.is_some();
+    if let Some(unknown) = wrong {
+        report.verdict = Verdict::Unknown;
+        report.unknown.get_or_insert(unknown);
+    }
+    (report, clock_wrong)
+}
+
+/// What the journal is told of a pass: what changed, and what a person must see to.
+fn tell(report: &Report) {
+    let area = &report.area;
+    for finding in &report.mended {
+        let by = finding.by.as_ref().map(|a| format!(" (pid {} {})", a.pid, a.comm)).unwrap_or_default();
+        journal::notice(&format!("{area}: restored {}: {}{by}", finding.place, finding.what));
+    }
+    for done in &report.done {
+        match &done.error {
+            Some(error) => journal::error(&format!("{area}: {} failed: {error}", done.step)),
+            None => journal::notice(&format!("{area}: {}", done.step)),
+        }
+    }
+    if let Some(refusal) = &report.refusal {
+        journal::error(&format!("{area}: not carried out: {refusal}"));
+    }
+}

@@ -1,0 +1,276 @@
+//! One thread owns the chain and never blocks a lane: what cannot be written is counted, and the next record says so.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tenure_areas::pass::{Report, Verdict};
+use tenure_sys::text;
+use tenure_trust::record::{About, Draft, Payload, VerdictTag};
+use tenure_trust::{AreaName, EventName, JudgeVersion, PolicyVersion, ReasonTag};
+
+use crate::board::{Board, EvidenceStatus};
+use crate::host::Clock;
+use crate::journal;
+use crate::time_floor::TimeFloor;
+
+/// Messages that wait for the recorder; beyond that they are lost and counted.
+const QUEUE: usize = 64;
+
+/// What writes a record down durably; the real one is the chain of `tenure-link`.
+pub trait Ledger: Send {
+    /// Appends a record with its payload. `dropped` more records never got here; they count as lost too.
+    ///
+    /// # Errors
+    /// Why it was not written, in words; the chain stands as before, and the record counts as lost.
+    fn append(&mut self, draft: Draft, payload: Vec<u8>, dropped: u32) -> Result<(), String>;
+    /// The number of the last record; 0 when there is none.
+    fn last(&self) -> u64;
+    /// How many records were lost since the last one that was written.
+    fn lost(&self) -> u32;
+}
+
+enum Message {
+    Report {
+        report: Box<Report>,
+        policy: Option<PolicyVersion>,
+        heartbeat: bool,
+    },
+    Event {
+        name: EventName,
+        payload: Value,
+        policy: Option<PolicyVersion>,
+        at: Timestamp,
+    },
+    /// Answered when everything before it has been dealt with.
+    Barrier(SyncSender<()>),
+    Stop,
+}
+
+/// The way to the recorder. Clones lead to the same one.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    queue: SyncSender<Message>,
+    /// Messages that found the queue full.
+    dropped: Arc<AtomicU32>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Report { .. } => "Report",
+            Self::Event { .. } => "Event",
+            Self::Barrier(_) => "Barrier",
+            Self::Stop => "Stop",
+        })
+    }
+}
+
+/// The recorder's thread.
+#[derive(Debug)]
+pub struct Running {
+    queue: SyncSender<Message>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends the thread after everything that waits has been written.
+    pub fn stop(self) {
+        // Fails only when the thread has ended already.
+        let _ = self.queue.send(Message::Stop);
+        if self.thread.join().is_err() {
+            journal::error("the recorder ended by a fault of its own");
+        }
+    }
+
+    /// Has it ended by itself?
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Starts the recorder's thread.
+///
+/// # Errors
+/// When the kernel gives no thread.
+pub fn start(
+    ledger: Box<dyn Ledger>,
+    board: Board,
+    floor: Arc<TimeFloor>,
+    clock: Arc<dyn Clock>,
+) -> io::Result<(Recorder, Running)> {
+    let (queue, messages) = sync_channel(QUEUE);
+    let dropped = Arc::new(AtomicU32::new(0));
+    let recorder = Recorder { queue: queue.clone(), dropped: dropped.clone() };
+    board.show_evidence(EvidenceStatus { last: ledger.last(), lost: 0, failing: None });
+    let mut scribe = Scribe { ledger, board, floor, clock, dropped, last: BTreeMap::new(), failing: None };
+    let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || scribe.run(&messages))?;
+    Ok((recorder, Running { queue, thread }))
+}
+
+impl Recorder {
+    /// Offers what a pass found; never waits. A record is written when it says something new, or as a heartbeat.
+    pub fn report(&self, report: Report, policy: Option<PolicyVersion>, heartbeat: bool) {
+        self.offer(Message::Report { report: Box::new(report), policy, heartbeat });
+    }
+
+    /// Offers something that happened to the agent; never waits.
+    pub fn event(&self, name: &str, payload: Value, policy: Option<PolicyVersion>, at: Timestamp) {
+        let name = EventName::new(name).expect("the agent's own event names are event names");
+        self.offer(Message::Event { name, payload, policy, at });
+    }
+
+    /// Waits until everything that was offered before has been dealt with. Not for lanes.
+    pub fn settle(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.send(Message::Barrier(done)).is_ok() {
+            // An error means that the recorder has ended: then nothing is left to wait for.
+            let _ = wait.recv();
+        }
+    }
+
+    fn offer(&self, message: Message) {
+        match self.queue.try_send(message) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                let add = |n: u32| Some(n.saturating_add(1));
+                // The closure always gives a value, so the update cannot fail.
+                let _ = self.dropped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            }
+        }
+    }
+}
+
+struct Scribe {
+    ledger: Box<dyn Ledger>,
+    board: Board,
+    floor: Arc<TimeFloor>,
+    clock: Arc<dyn Clock>,
+    dropped: Arc<AtomicU32>,
+    /// What the last written record of each area said, and under which policy.
+    last: BTreeMap<AreaName, (Report, Option<PolicyVersion>)>,
+    failing: Option<String>,
+}
+
+impl Scribe {
+    fn run(&mut self, messages: &Receiver<Message>) {
+        for message in messages {
+            match message {
+                Message::Report { report, policy, heartbeat } => self.report(*report, policy, heartbeat),
+                Message::Event { name, payload, policy, at } => {
+                    let draft = Draft {
+                        about: About::Event(name),
+                        policy,
+                        judge: judge(),
+                        observed_at: at,
+                        verdict: None,
+                        reason: None,
+                    };
+                    self.append(draft, payload.to_string().into_bytes());
+                }
+                Message::Barrier(done) => {
+                    // Whoever waited may have gone.
+                    let _ = done.try_send(());
+                }
+                Message::Stop => return,
+            }
+        }
+    }
+
+    fn report(&mut self, report: Report, policy: Option<PolicyVersion>, heartbeat: bool) {
+        let known = self.last.get(&report.area);
+        let news = known.is_none_or(|(last, under)| *under != policy || !report.repeats(last));
+        if !news && !heartbeat {
+            return;
+        }
+        let draft = Draft {
+            about: About::Area(report.area.clone()),
+            policy,
+            judge: judge(),
+            observed_at: report.observed_at,
+            verdict: Some(tag(&report)),
+            reason: reason(&report),
+        };
+        if self.append(draft, payload(&report)) {
+            self.last.insert(report.area.clone(), (report, policy));
+        }
+    }
+
+    fn append(&mut self, draft: Draft, payload: Vec<u8>) -> bool {
+        let lost = self.ledger.lost();
+        let written = self.ledger.append(draft, payload, self.dropped.swap(0, Ordering::Relaxed));
+        match &written {
+            Ok(()) => {
+                if self.failing.take().is_some() {
+                    journal::notice(&format!("records are written again; {lost} were lost"));
+                }
+            }
+            Err(why) => {
+                if self.failing.as_ref() != Some(why) {
+                    journal::error(&format!("cannot write a record: {why}; enforcement goes on"));
+                    self.failing = Some(why.clone());
+                }
+            }
+        }
+        if let Err(error) = self.floor.persist(self.clock.now().wall)
+            && written.is_ok()
+        {
+            journal::error(&format!("cannot persist the time: {}", journal::chain(&error)));
+        }
+        self.board.show_evidence(EvidenceStatus {
+            last: self.ledger.last(),
+            lost: self.ledger.lost(),
+            failing: self.failing.clone(),
+        });
+        written.is_ok()
+    }
+}
+
+/// Which code judged.
+fn judge() -> JudgeVersion {
+    JudgeVersion::new(concat!("tenure ", env!("CARGO_PKG_VERSION"))).expect("a short plain text")
+}
+
+fn tag(report: &Report) -> VerdictTag {
+    match report.verdict {
+        Verdict::Unknown => VerdictTag::Unknown,
+        _ if report.refusal.is_some() => VerdictTag::Refused,
+        Verdict::Compliant => VerdictTag::Compliant,
+        Verdict::Remediated => VerdictTag::Remediated,
+        Verdict::Pending => VerdictTag::Pending,
+        Verdict::Drifted => VerdictTag::Drifted,
+    }
+}
+
+/// A few fixed words, never data of a person: the kind of the refusal or finding, or that the area is unknown.
+fn reason(report: &Report) -> Option<ReasonTag> {
+    let refusal = report.refusal.as_ref().map(|r| r.kind.as_str());
+    let finding = report.findings.first().or(report.mended.first()).map(|f| f.kind.as_str());
+    ReasonTag::new(refusal.or(finding)?).ok()
+}
+
+/// The report as the payload of its record. One that is too large keeps its verdict and says what it lacks.
+fn payload(report: &Report) -> Vec<u8> {
+    let bytes = |report: &Report| serde_json::to_vec(report).expect("a report is plain data with text keys");
+    let whole = bytes(report);
+    if whole.len() <= Payload::MAX {
+        return whole;
+    }
+    let mut short = report.clone();
+    short.facts = None;
+    short.plan = None;
+    short.done.truncate(50);
+    for list in [&mut short.findings, &mut short.mended] {
+        list.truncate(50);
+        for finding in list.iter_mut() {
+            finding.what = text::neutral(finding.what.as_bytes(), 500);
+            finding.place = text::neutral(finding.place.as_bytes(), 500);
+        }
+    }
+    bytes(&short)
+}
