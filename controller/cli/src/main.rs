@@ -3,6 +3,7 @@
 mod clock;
 mod cmd_check;
 mod cmd_completions;
+mod cmd_explain;
 mod failure;
 mod output;
 mod set_files;
@@ -37,6 +38,8 @@ enum Command {
     Check(cmd_check::Args),
     /// Print a completion script for a shell
     Completions(cmd_completions::Args),
+    /// Explain the values that a host gets: where each comes from and why
+    Explain(cmd_explain::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,5 +61,6 @@ fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
     match command {
         Command::Check(args) => cmd_check::run(&args, out),
         Command::Completions(args) => cmd_completions::run(&args, out),
+        Command::Explain(args) => cmd_explain::run(&args, out),
     }
 }

@@ -37,6 +37,24 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is not a rate: write a size and /s, such as 20 MB/s"))
 }
 
+/// As a policy writes it, in the largest unit that divides it: `400 GiB`, `20 MB`.
+pub fn say(bytes: u64) -> String {
+    let units: [(u64, &str); 8] = [
+        (1 << 40, "TiB"),
+        (1_000_000_000_000, "TB"),
+        (1 << 30, "GiB"),
+        (1_000_000_000, "GB"),
+        (1 << 20, "MiB"),
+        (1_000_000, "MB"),
+        (1 << 10, "KiB"),
+        (1_000, "kB"),
+    ];
+    match units.iter().find(|(size, _)| bytes > 0 && bytes.is_multiple_of(*size)) {
+        Some((size, unit)) => format!("{} {unit}", bytes / size),
+        None => format!("{bytes} B"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +63,9 @@ mod tests {
     fn sizes_have_a_number_and_a_unit() {
         assert_eq!(parse_size("400 GiB").unwrap(), 400 << 30);
         assert_eq!(parse_rate("20 MB/s").unwrap(), 20_000_000);
+        for same in ["400 GiB", "20 MB", "1 TiB", "7 B", "3 kB", "1 GB"] {
+            assert_eq!(say(parse_size(same).unwrap()), same);
+        }
         for bad in [
             "",
             "400GiB",

@@ -8,13 +8,18 @@ fn files_of(folder: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(&next).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(&next).expect("the folder can be read") {
+            let path = entry.expect("the folder can be read").path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-                files.insert(name, std::fs::read_to_string(&path).unwrap());
+                let name = path
+                    .strip_prefix(folder)
+                    .ok()
+                    .and_then(Path::to_str)
+                    .expect("below the folder")
+                    .to_owned();
+                files.insert(name, std::fs::read_to_string(&path).expect("the file can be read"));
             }
         }
     }

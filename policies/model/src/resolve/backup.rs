@@ -12,6 +12,7 @@ use crate::resolve::explain::Explanation;
 use crate::resolve::merge::{self, Source};
 use crate::resolved_backup::{HostBackup, HostBackupSet};
 use crate::scalars::AbsolutePath;
+use crate::sizes;
 use crate::written::{Backup, BackupKeys, BackupSet, Host, ModeWord, Ring, Written};
 
 /// The sets of the language with how to find each.
@@ -39,7 +40,7 @@ pub(crate) fn merge<'w>(
     let upload = merged.scalar(
         "limits.upload",
         |b| b.limits.as_ref().and_then(|limits| limits.upload.as_ref()),
-        |rate| format!("{} bytes/s", rate.0),
+        |rate| format!("{}/s", sizes::say(rate.0)),
     );
     let every = merged.scalar(
         "drill.every",

@@ -11,6 +11,7 @@ mod merge;
 mod notes;
 mod people;
 mod promises;
+mod removal;
 mod secrets;
 mod sections;
 mod tenants;
@@ -196,6 +197,11 @@ impl Set {
     /// What a person should know at this moment.
     pub fn notes(&self, now: Timestamp) -> Vec<Note> {
         notes::notes(&self.written, &self.zone, now)
+    }
+
+    /// What a newer version drops although this one still has duties for it (rule 14); places are in this set.
+    pub fn refuse_removals(&self, newer: &Self) -> Faults {
+        removal::refuse(self, newer)
     }
 
     /// The set as written.

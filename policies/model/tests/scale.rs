@@ -1,0 +1,44 @@
+//! A set of a thousand hosts loads and resolves; what a profile used as a network stands for is made once, not for each.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use tenure_policy::load;
+
+/// `count` web hosts with one database profile that lets all of them in.
+fn fleet(count: usize) -> BTreeMap<String, String> {
+    let example = |name: &str| {
+        let path = format!("{}/../examples/soworker/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("the example can be read")
+    };
+    let mut hosts = String::from("hosts:\n");
+    for i in 0..count {
+        let (a, b) = (i / 250, i % 250 + 1);
+        let _ = writeln!(
+            hosts,
+            "  node{i}: {{ profiles: [base, peer], addresses: [10.9.{a}.{b}], site: Delft }}"
+        );
+    }
+    let more = "profiles:\n  peer:\n    firewall:\n      inbound:\n        - { allow: [tcp/7000], from: [peer] }\n\
+                tests:\n  - { from: 10.9.0.1, to: node0, accept: [tcp/7000], drop: [ssh] }\n";
+    BTreeMap::from([
+        ("fleet.yaml".to_owned(), example("fleet.yaml")),
+        ("local.yaml".to_owned(), example("local.yaml")),
+        ("tenants/example-client.yaml".to_owned(), example("tenants/example-client.yaml")),
+        ("more.yaml".to_owned(), format!("{more}{hosts}")),
+    ])
+}
+
+#[test]
+fn a_thousand_hosts_load_and_resolve() {
+    let files = fleet(1000);
+    let set = load(&files).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(set.hosts().count(), 1002);
+    let policy = set.host_policy(&"node999".parse().expect("a name")).expect("the set has the host");
+    let section = policy.firewall.expect("a firewall");
+    // 250 neighbouring addresses merge into few intervals
+    let peers = &section.networks[&"peer".parse().expect("a name")];
+    assert!(peers.len() < 60, "{} intervals", peers.len());
+    assert!(peers.contains("10.9.3.250".parse().expect("an address")));
+    assert!(!peers.contains("10.9.3.251".parse().expect("an address")));
+}
