@@ -36,7 +36,7 @@ impl Output {
     /// A line that answers the question.
     pub fn line(self, line: &str) {
         if !self.json {
-            print(&text::neutral(line.as_bytes(), LIMIT));
+            print(&neutral_keeping_indent(line));
         }
     }
 
@@ -60,6 +60,9 @@ impl Output {
         table.set_header(header.iter().copied());
         for row in rows {
             table.add_row(row.iter().map(|cell| text::neutral(cell.as_bytes(), LIMIT)));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
         }
         for line in table.trim_fmt().lines() {
             print(line);

@@ -71,7 +71,7 @@ fn area_plan(area: &AreaPlan, out: Output) {
         out.line(&format!("     → {}", refusal.hint));
     }
     if let Some(pending) = &look.pending {
-        out.line(&format!("   under way until {}: {}", pending.until, pending.what));
+        out.line(&format!("   under way until {}: {}", when(pending.until), pending.what));
     }
     findings(&look.findings, out);
 }
@@ -100,7 +100,7 @@ pub(super) fn status(status: &Status, out: Output) {
     match &board.policy {
         Some(policy) => {
             let version = policy.version.map_or_else(|| "unsigned".to_owned(), |v| format!("version {v}"));
-            let until = policy.until.map(|u| format!(" until {u}")).unwrap_or_default();
+            let until = policy.until.map(|u| format!(" until {}", when(u))).unwrap_or_default();
             out.note(&format!(
                 "{}  policy {version}{until} ({}) from {}",
                 status.host, policy.hash, policy.from
@@ -188,7 +188,7 @@ fn details(area: &AreaStatus, out: Output) {
     }
     if let Some(pending) = &area.pending {
         let next = pending.next.as_ref().map(|n| format!(": {n}")).unwrap_or_default();
-        out.note(&format!("   under way until {}: {}{next}", pending.until, pending.what));
+        out.note(&format!("   under way until {}: {}{next}", when(pending.until), pending.what));
     }
     for done in errors {
         out.line(&format!("   {}: FAILED: {}", done.step, done.error.as_deref().unwrap_or_default()));
@@ -214,7 +214,7 @@ fn findings(findings: &[Finding], out: Output) {
 }
 
 fn by(finding: &Finding) -> String {
-    let at = finding.at.map(|at| format!(" at {at}")).unwrap_or_default();
+    let at = finding.at.map(|at| format!(" at {}", when(at))).unwrap_or_default();
     let by = finding.by.as_ref().map(|a| format!(" by pid {} ({})", a.pid, a.comm)).unwrap_or_default();
     if at.is_empty() && by.is_empty() { String::new() } else { format!(" [changed{at}{by}]") }
 }
@@ -239,7 +239,7 @@ pub(super) fn drift(drift: &Drift, out: Output) {
             let after = e.after_ms.map(|ms| format!("{ms} ms")).unwrap_or_default();
             let at = e.finding.at.unwrap_or(e.at);
             vec![
-                at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+                when(at),
                 e.area.to_string(),
                 outcome.into(),
                 after,
@@ -249,11 +249,16 @@ pub(super) fn drift(drift: &Drift, out: Output) {
             ]
         })
         .collect();
-    out.table(&["WHEN (UTC)", "AREA", "", "AFTER", "WHO", "WHERE", "WHAT"], &rows);
+    out.table(&["WHEN", "AREA", "", "AFTER", "WHO", "WHERE", "WHAT"], &rows);
     let open: usize = drift.board.areas.iter().map(|a| a.findings.len()).sum();
     if open > 0 {
         out.note(&format!("{open} of these still stand; `tenure-agent status` shows them"));
     }
+}
+
+/// A moment to the second, in UTC.
+fn when(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 fn mode(mode: Mode) -> &'static str {
