@@ -6,3 +6,4 @@ pub mod fake;
 pub mod firewall;
 pub mod pass;
 pub mod port;
+pub mod ssh_access;

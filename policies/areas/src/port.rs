@@ -65,6 +65,14 @@ impl Beneath {
     pub fn new(root: impl Into<String>, below: impl Into<String>) -> Self {
         Self { root: root.into(), below: below.into() }
     }
+    /// The parent directory and the name of an absolute path.
+    pub fn of(path: &str) -> Self {
+        match path.rsplit_once('/') {
+            Some(("", name)) => Self::new("/", name),
+            Some((parent, name)) => Self::new(parent, name),
+            None => Self::new("/", path),
+        }
+    }
     /// The whole path, for messages.
     pub fn path(&self) -> String {
         if self.below.is_empty() {

@@ -6,6 +6,7 @@
 mod files;
 pub mod nft;
 mod packages;
+mod sshd;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,7 @@ struct State {
     since_boot_ms: u64,
     boots: u32,
     files: Files,
+    sshd: sshd::Config,
     nft: Ruleset,
     nft_changes: Vec<NftChange>,
     warmed: bool,
@@ -67,11 +69,13 @@ impl FakeHost {
     /// deploy (1001) and app (1002), the last with a password.
     pub fn debian() -> Self {
         let wall: Timestamp = "2026-11-22T12:00:00Z".parse().expect("a literal time");
+        let files = Files::debian(wall);
         let state = State {
             wall,
             since_boot_ms: 100_000,
             boots: 1,
-            files: Files::debian(wall),
+            sshd: sshd::Config::read(&files),
+            files,
             nft: Ruleset::default(),
             nft_changes: Vec::new(),
             warmed: false,
@@ -119,6 +123,7 @@ impl FakeHost {
         state.warmed = false;
         state.dead = false;
         state.files.forget_beneath("/run/");
+        state.sshd = sshd::Config::read(&state.files);
     }
 
     // ---- faults -----------------------------------------------------------------------------------------------
@@ -208,6 +213,30 @@ impl FakeHost {
         };
         state.nft_changes.push(change);
         Ok(())
+    }
+
+    /// Somebody restarts or reloads sshd.
+    pub fn reload_sshd(&self) {
+        let mut state = self.state();
+        state.sshd = sshd::Config::read(&state.files);
+    }
+
+    // ---- logging in -------------------------------------------------------------------------------------------
+
+    /// Does sshd, as it runs now, let somebody with this key (`type base64`) in as `user` from `addr`?
+    pub fn lets_in(&self, user: &str, key: &str, addr: &str) -> bool {
+        let key = crate::ssh_access::keys::parse_line(key.as_bytes()).expect("a test has a key");
+        let addr = addr.parse().expect("a test has an address");
+        let state = self.state();
+        let door = sshd::Door { running: &state.sshd, files: &state.files, now: state.wall };
+        door.by_key(user, &key.blob, addr)
+    }
+
+    /// Does sshd, as it runs now, let somebody with the account's password in?
+    pub fn lets_in_by_password(&self, user: &str, addr: &str) -> bool {
+        let addr = addr.parse().expect("a test has an address");
+        let state = self.state();
+        sshd::Door { running: &state.sshd, files: &state.files, now: state.wall }.by_password(user, addr)
     }
 
     // ---- looking at it ----------------------------------------------------------------------------------------
@@ -322,7 +351,11 @@ impl HostRead for FakeHost {
                 Ok(State::lines(&state.flows.iter().map(line).collect::<Vec<_>>()))
             }
             Query::Interfaces => Ok(State::lines(&state.interfaces)),
-            Query::SshdEffective { .. } => Err(PortError::Absent { what: "sshd".into() }),
+            Query::SshdEffective { user, addr } => {
+                let failed = |why: String| PortError::Failed { doing: "sshd -T".into(), why };
+                let addr = addr.parse().map_err(|_| failed(format!("{addr} is no address")))?;
+                sshd::Config::read(&state.files).effective(user, addr).map(String::into_bytes).map_err(failed)
+            }
             Query::Packages => Ok(packages::dpkg_query(&state.packages)),
             Query::PendingUpgrades => Ok(packages::apt_simulate(&state.packages)),
             Query::Kernel => Ok(format!("{}\n", state.kernel).into_bytes()),
@@ -358,7 +391,16 @@ impl HostWrite for FakeHost {
                 state.flows.retain(|flow| !flows.contains(flow));
                 Ok(())
             }
-            Command::SshdTest | Command::SshdReload => Err(PortError::Absent { what: "sshd".into() }),
+            Command::SshdTest => sshd::Config::read(&state.files)
+                .test()
+                .map_err(|why| PortError::Failed { doing: "sshd -t".into(), why }),
+            Command::SshdReload => {
+                // A daemon that cannot read its configuration ends; systemd's ExecReload tests before it signals.
+                let next = sshd::Config::read(&state.files);
+                next.test().map_err(|why| PortError::Failed { doing: "reloading sshd".into(), why })?;
+                state.sshd = next;
+                Ok(())
+            }
         }
     }
 }

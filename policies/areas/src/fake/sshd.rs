@@ -1,0 +1,286 @@
+//! The fake host's sshd: what `sshd -T -C` prints for the settings that decide who gets in, and who does get in by what
+//! the running daemon has read. Its rules were measured with OpenSSH 9.2; a conformance test holds it to the real one.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::files::{Files, NodeKind};
+use crate::ssh_access::accounts::{self, Account};
+use crate::ssh_access::config::{DIRECTORY, MAIN, directives, reads_directory};
+use crate::ssh_access::effective::{Settings, glob, host_matches, may_try, parse};
+use crate::ssh_access::keys;
+
+/// Keyword, default as printed, kind of value.
+const KEYWORDS: [(&str, &str, Value); 28] = [
+    ("allowgroups", "", Value::List),
+    ("allowusers", "", Value::Users),
+    ("authenticationmethods", "any", Value::Text),
+    ("authorizedkeyscommand", "none", Value::Text),
+    ("authorizedkeysfile", ".ssh/authorized_keys .ssh/authorized_keys2", Value::Text),
+    ("authorizedprincipalscommand", "none", Value::Text),
+    ("authorizedprincipalsfile", "none", Value::Text),
+    ("chrootdirectory", "none", Value::Text),
+    ("denygroups", "", Value::List),
+    ("denyusers", "", Value::Users),
+    ("forcecommand", "none", Value::Text),
+    ("gssapiauthentication", "no", Value::Flag),
+    ("hostbasedauthentication", "no", Value::Flag),
+    ("kbdinteractiveauthentication", "yes", Value::Flag),
+    ("kerberosauthentication", "no", Value::Flag),
+    ("passwordauthentication", "yes", Value::Flag),
+    ("permitemptypasswords", "no", Value::Flag),
+    ("permitrootlogin", "without-password", Value::Root),
+    ("permituserenvironment", "no", Value::Text),
+    ("port", "22", Value::List),
+    ("printmotd", "yes", Value::Flag),
+    ("pubkeyacceptedalgorithms", ACCEPTED, Value::Text),
+    ("pubkeyauthentication", "yes", Value::Flag),
+    ("revokedkeys", "none", Value::Text),
+    ("strictmodes", "yes", Value::Flag),
+    ("trustedusercakeys", "none", Value::Text),
+    ("usepam", "no", Value::Flag),
+    ("x11forwarding", "no", Value::Flag),
+];
+const ACCEPTED: &str = "ssh-ed25519,ecdsa-sha2-nistp256,sk-ssh-ed25519@openssh.com,rsa-sha2-512,rsa-sha2-256";
+/// Accepted in a configuration and without meaning here.
+const OTHERS: [&str; 4] = ["acceptenv", "subsystem", "banner", "loglevel"];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Value {
+    Flag,
+    Root,
+    Text,
+    List,
+    Users,
+}
+
+/// The files that a daemon has read: path and text in reading order of the main file and its drop-ins.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Config {
+    main: Vec<u8>,
+    drop_ins: Vec<(String, Vec<u8>)>,
+}
+
+/// Whose connection a configuration is asked for.
+struct Connection<'a> {
+    user: &'a str,
+    addr: IpAddr,
+}
+
+impl Config {
+    /// As the files stand now.
+    pub(super) fn read(files: &Files) -> Self {
+        let bytes = |path: &str| match files.get(path).map(|n| &n.kind) {
+            Some(NodeKind::File(bytes)) => bytes.clone(),
+            _ => Vec::new(),
+        };
+        let inside = |p: &&String| {
+            p.strip_prefix(DIRECTORY)
+                .and_then(|p| p.strip_prefix('/'))
+                .is_some_and(|name| name.ends_with(".conf") && !name.starts_with('.') && !name.contains('/'))
+        };
+        let drop_ins = files.all().keys().filter(inside).map(|p| (p.clone(), bytes(p))).collect();
+        Self { main: bytes(MAIN), drop_ins }
+    }
+
+    /// `sshd -T -C user=…,addr=…`.
+    pub(super) fn effective(&self, user: &str, addr: IpAddr) -> Result<String, String> {
+        let connection = Connection { user, addr };
+        let mut found = Found::default();
+        self.file(MAIN, &self.main, true, false, &connection, &mut found)?;
+        let mut out = String::new();
+        for (keyword, default, kind) in KEYWORDS {
+            let values = found.matched.get(keyword).or_else(|| found.global.get(keyword));
+            let mut line =
+                |value: &str| writeln!(out, "{keyword} {value}").expect("writing to a String cannot fail");
+            match values {
+                Some(values) if matches!(kind, Value::List | Value::Users) => {
+                    values.iter().for_each(|v| line(v))
+                }
+                Some(values) => line(&values.join(" ")),
+                None if default.is_empty() => {}
+                None => line(default),
+            }
+        }
+        Ok(out)
+    }
+
+    /// `sshd -t`.
+    pub(super) fn test(&self) -> Result<(), String> {
+        self.effective("root", IpAddr::from([127, 0, 0, 1])).map(|_| ())
+    }
+
+    fn file(
+        &self,
+        path: &str,
+        text: &[u8],
+        active: bool,
+        in_match: bool,
+        connection: &Connection<'_>,
+        found: &mut Found,
+    ) -> Result<(), String> {
+        let (outer, mut active, mut in_match) = (active, active, in_match);
+        for (line, keyword, args) in directives(text) {
+            let bad = |why: &str| Err(format!("{path} line {line}: {why}"));
+            match keyword.as_str() {
+                "match" => {
+                    in_match = true;
+                    active = outer
+                        && criteria(&args, connection)
+                            .ok_or(format!("{path} line {line}: unsupported Match"))?;
+                }
+                "include" => {
+                    for pattern in args.iter().filter(|p| reads_directory(p)) {
+                        let of = |p: &str| pattern.contains('*') || p.ends_with(pattern.as_str());
+                        for (file, text) in self.drop_ins.iter().filter(|(p, _)| of(p)) {
+                            self.file(file, text, active, in_match, connection, found)?;
+                        }
+                    }
+                }
+                other if OTHERS.contains(&other) => {}
+                other => {
+                    let Some((keyword, _, kind)) = KEYWORDS.iter().find(|(k, _, _)| *k == other) else {
+                        return bad(&format!("Bad configuration option: {other}"));
+                    };
+                    valid(*kind, &args).or_else(|why| bad(&why))?;
+                    if active {
+                        let into = if in_match { &mut found.matched } else { &mut found.global };
+                        let adds = matches!(kind, Value::List | Value::Users);
+                        match into.get_mut(*keyword) {
+                            Some(values) if adds => values.extend(args.iter().map(|v| printed(*kind, v))),
+                            Some(_) => {}
+                            None => {
+                                into.insert(keyword, args.iter().map(|v| printed(*kind, v)).collect());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Values in Match blocks win over the others; among either the first does, lists add up (measured).
+#[derive(Default)]
+struct Found {
+    global: BTreeMap<&'static str, Vec<String>>,
+    matched: BTreeMap<&'static str, Vec<String>>,
+}
+
+fn valid(kind: Value, args: &[String]) -> Result<(), String> {
+    let first = args.first().ok_or("missing argument.")?;
+    match kind {
+        Value::Flag if !matches!(first.as_str(), "yes" | "no") => Err("bad yes/no argument".into()),
+        Value::Root if !matches!(first.as_str(), "yes" | "no" | "prohibit-password" | "without-password") => {
+            Err("unsupported option".into())
+        }
+        Value::Users => {
+            let host_bits = |p: &&String| {
+                let net = p.split_once('@').and_then(|(_, host)| host.parse::<ipnet::IpNet>().ok());
+                net.is_some_and(|net| net.trunc() != net)
+            };
+            match args.iter().find(host_bits) {
+                Some(pattern) => Err(format!("invalid AllowUsers pattern: \"{pattern}\"")),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn printed(kind: Value, value: &str) -> String {
+    if kind == Value::Root && value == "prohibit-password" { "without-password".into() } else { value.into() }
+}
+
+fn criteria(args: &[String], connection: &Connection<'_>) -> Option<bool> {
+    if args.len() == 1 && args[0].eq_ignore_ascii_case("all") {
+        return Some(true);
+    }
+    let mut all = true;
+    for pair in args.chunks(2) {
+        let [name, list] = pair else { return None };
+        all &= match name.to_ascii_lowercase().as_str() {
+            "user" => list.split(',').any(|p| glob(p, connection.user)),
+            "address" => host_matches(list, connection.addr),
+            _ => return None,
+        };
+    }
+    Some(all)
+}
+
+/// Who gets in, by what the running daemon has read and by the files as they are now.
+pub(super) struct Door<'a> {
+    pub(super) running: &'a Config,
+    pub(super) files: &'a Files,
+    pub(super) now: Timestamp,
+}
+
+impl Door<'_> {
+    pub(super) fn by_key(&self, user: &str, blob: &[u8], addr: IpAddr) -> bool {
+        let Some((account, settings)) = self.asked(user, addr) else { return false };
+        let on = |keyword: &str| settings.get(keyword).and_then(|v| v.first()).map_or("", String::as_str);
+        if on("pubkeyauthentication") != "yes" || (account.uid == 0 && on("permitrootlogin") == "no") {
+            return false;
+        }
+        let paths = on("authorizedkeysfile").split_whitespace().map(|pattern| {
+            let path = pattern.replace("%h", &account.home).replace("%u", user);
+            if path.starts_with('/') { path } else { format!("{}/{path}", account.home) }
+        });
+        paths.filter_map(|path| self.readable(&path, &account)).any(|bytes| {
+            keys::parse(&bytes).iter().any(|(_, key)| key.blob == blob && self.admits(key, addr))
+        })
+    }
+
+    pub(super) fn by_password(&self, user: &str, addr: IpAddr) -> bool {
+        let Some((account, settings)) = self.asked(user, addr) else { return false };
+        let on = |keyword: &str| settings.get(keyword).and_then(|v| v.first()).map_or("", String::as_str);
+        let methods = on("authenticationmethods");
+        let asked = on("passwordauthentication") == "yes"
+            || (on("kbdinteractiveauthentication") == "yes" && on("usepam") == "yes");
+        let root = account.uid != 0 || on("permitrootlogin") == "yes";
+        asked
+            && root
+            && methods == "any"
+            && accounts::with_password(&self.bytes("/etc/shadow")).contains(user)
+    }
+
+    fn asked(&self, user: &str, addr: IpAddr) -> Option<(Account, Settings)> {
+        let account = accounts::passwd(&self.bytes("/etc/passwd")).into_iter().find(|a| a.name == user)?;
+        let settings = parse(self.running.effective(user, addr).ok()?.as_bytes()).ok()?;
+        may_try(&settings, user, addr).then_some((account, settings))
+    }
+
+    fn bytes(&self, path: &str) -> Vec<u8> {
+        match self.files.get(path).map(|n| &n.kind) {
+            Some(NodeKind::File(bytes)) => bytes.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// As auth2-pubkeyfile.c opens it: as the account, its own or root's, not writable by others.
+    fn readable(&self, path: &str, account: &Account) -> Option<Vec<u8>> {
+        let node = self.files.get(path)?;
+        let open = node.mode & 0o004 != 0 || (node.uid == account.uid && node.mode & 0o400 != 0);
+        let strict = (node.uid == 0 || node.uid == account.uid) && node.mode & 0o022 == 0;
+        match &node.kind {
+            NodeKind::File(bytes) if (open || account.uid == 0) && strict => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+
+    fn admits(&self, key: &keys::KeyLine, addr: IpAddr) -> bool {
+        let from = key.option("from").is_none_or(|list| host_matches(list, addr));
+        let lasts = key.option("expiry-time").is_none_or(|text| {
+            let text = text.strip_suffix('Z').unwrap_or_default();
+            let end = DateTime::strptime("%Y%m%d%H%M%S", text).and_then(|t| t.to_zoned(TimeZone::UTC));
+            end.is_ok_and(|end| self.now <= end.timestamp())
+        });
+        from && lasts
+    }
+}

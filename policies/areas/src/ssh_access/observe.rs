@@ -1,0 +1,423 @@
+//! Looks at everything that decides who gets in. Reads only; what is not to be trusted is told and not followed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tenure_trust::{Hash, neutral, neutral_bytes};
+
+use super::accounts::{self, Account as Entry};
+use super::config::{self, DIRECTORY, MAIN, Reading, Setting};
+use super::effective;
+use super::facts::{Account, Answer, Before, Facts, Managed, OtherKey, Place, Probe, Seen};
+use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys};
+use crate::area::Unknown;
+use crate::port::{Beneath, EntryKind, HostRead, Owner, PortError, PortResult, Query};
+
+const FILE_LIMIT: usize = 64 * 1024;
+const CONFIG_LIMIT: usize = 256 * 1024;
+const LIST_LIMIT: usize = 4096;
+const PASSWD_LIMIT: usize = 4 * 1024 * 1024;
+const KEYS_PER_FILE: usize = 100;
+const KEYS_IN_ALL: usize = 500;
+const ASKED_LIMIT: usize = 200;
+const RIVALS_LIMIT: usize = 200;
+/// Where sshd looks when nobody says otherwise (sshd_config(5), AuthorizedKeysFile).
+const IN_HOMES: [&str; 2] = [".ssh/authorized_keys", ".ssh/authorized_keys2"];
+
+pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, Unknown> {
+    let mut seer = Seer { host, untrusted: Vec::new(), other_keys: Vec::new(), seen: BTreeSet::new() };
+    let passwd = accounts::passwd(&seer.system_file("/etc/passwd")?);
+    let passwords = accounts::with_password(&seer.system_file("/etc/shadow")?);
+    let (reading, rivals, elsewhere) = seer.configuration();
+    for entry in &passwd {
+        seer.keys_in_home(entry);
+    }
+    let managed: BTreeSet<&str> = desired.section.logins.iter().map(|l| l.account.as_str()).collect();
+    let with_keys: BTreeSet<String> = seer.other_keys.iter().map(|k| k.account.clone()).collect();
+    let counts = |e: &&Entry| {
+        managed.contains(e.name.as_str())
+            || e.uid == 0
+            || passwords.contains(&e.name)
+            || with_keys.contains(&e.name)
+    };
+    let could: Vec<&Entry> = passwd.iter().filter(counts).collect();
+    let asked: Vec<&Entry> =
+        could.iter().filter(|e| can_be_asked(&e.name)).take(ASKED_LIMIT).copied().collect();
+    let (probes, answers) = seer.ask_sshd(&asked, &managed, desired)?;
+    seer.keys_elsewhere(&asked, &answers, &probes);
+    let key_files = seer.key_files();
+    let account = |e: &&Entry| {
+        let account = Account {
+            uid: e.uid,
+            home: neutral_bytes(e.home.as_bytes(), 200),
+            login_shell: e.has_login_shell(),
+            password: passwords.contains(&e.name),
+        };
+        (neutral_bytes(e.name.as_bytes(), 64), account)
+    };
+    let before = seer.before();
+    let mut facts = Facts {
+        reading,
+        rivals,
+        elsewhere,
+        drop_in: seer.managed(DROP_IN),
+        key_files,
+        directories: seer.directories(),
+        reloaded: seer.reloaded(),
+        before,
+        accounts: could.iter().map(account).collect(),
+        not_asked: u32::try_from(could.len() - asked.len()).unwrap_or(u32::MAX),
+        probes,
+        answers,
+        other_keys: seer.other_keys,
+        untrusted: seer.untrusted,
+    };
+    facts.other_keys.sort();
+    facts.untrusted.sort();
+    facts.untrusted.dedup();
+    Ok(facts)
+}
+
+/// Names go into `sshd -T -C user=…,addr=…`: what could be read as more than a name is not asked about.
+fn can_be_asked(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+struct Seer<'a> {
+    host: &'a dyn HostRead,
+    untrusted: Vec<Place>,
+    other_keys: Vec<OtherKey>,
+    seen: BTreeSet<String>,
+}
+
+impl Seer<'_> {
+    fn system_file(&self, path: &str) -> Result<Vec<u8>, Unknown> {
+        let read = self.host.file(&Beneath::of(path), Owner::Root, PASSWD_LIMIT);
+        read.map_err(|error| Unknown::from_port(format!("reading {path}"), &error))
+    }
+
+    fn mtime(&self, at: &Beneath) -> Option<i64> {
+        self.host.stat(at).ok().map(|stat| stat.mtime)
+    }
+
+    fn distrust(&mut self, at: &Beneath, error: &PortError) {
+        let place = Place {
+            path: neutral_bytes(at.path().as_bytes(), 300),
+            why: neutral_bytes(error.to_string().as_bytes(), 300),
+            mtime: self.mtime(at),
+        };
+        self.untrusted.push(place);
+    }
+
+    // ---- sshd's configuration ----------------------------------------------------------------------------------
+
+    /// Read whoever may write them: refusing to look because of a mode would let that mode switch the area off.
+    fn configuration(&mut self) -> (Reading, Vec<Setting>, Vec<String>) {
+        let mut drop_ins = Vec::new();
+        let directory = Beneath::new(DIRECTORY, "");
+        match self.host.dir(&directory, LIST_LIMIT) {
+            Ok(entries) => {
+                let names = entries
+                    .into_iter()
+                    .map(|e| e.name)
+                    .filter(|n| n.ends_with(".conf") && !n.starts_with('.'));
+                for name in names.collect::<Vec<_>>() {
+                    let at = Beneath::new(DIRECTORY, name);
+                    if let Some(text) = self.config_file(&at) {
+                        drop_ins.push((at.path(), text));
+                    }
+                }
+            }
+            Err(PortError::Absent { .. }) => {}
+            Err(error) => self.distrust(&directory, &error),
+        }
+        let Some(main) = self.config_file(&Beneath::of(MAIN)) else {
+            return (Reading::Unseen, Vec::new(), Vec::new());
+        };
+        let scan = config::scan(&main, &drop_ins);
+        let adds_up = ["allowusers", "denyusers", "allowgroups", "denygroups", "port"];
+        let concerns = |s: &Setting, before: bool| {
+            effective::KEYWORDS.contains(&s.keyword.as_str())
+                && (before || s.within.is_some() || adds_up.contains(&s.keyword.as_str()))
+        };
+        let rivals = scan.settings.into_iter().filter(|(s, before)| concerns(s, *before)).map(|(s, _)| s);
+        let elsewhere = scan.elsewhere.into_iter().take(50).collect();
+        (scan.reading, rivals.take(RIVALS_LIMIT).collect(), elsewhere)
+    }
+
+    fn config_file(&mut self, at: &Beneath) -> Option<Vec<u8>> {
+        match self.host.file(at, Owner::Any, CONFIG_LIMIT) {
+            Ok(bytes) => {
+                if at.path() != DROP_IN {
+                    self.writable_by_others(at);
+                }
+                Some(bytes)
+            }
+            Err(error) => {
+                if at.path() != DROP_IN {
+                    self.distrust(at, &error);
+                }
+                None
+            }
+        }
+    }
+
+    fn writable_by_others(&mut self, at: &Beneath) {
+        if let Ok(stat) = self.host.stat(at)
+            && (stat.uid != 0 || stat.mode & 0o022 != 0)
+        {
+            let why = format!("others than root can write it (uid {}, mode {:04o})", stat.uid, stat.mode);
+            self.untrusted.push(Place { path: neutral(&at.path()), why, mtime: Some(stat.mtime) });
+        }
+    }
+
+    // ---- our own places ----------------------------------------------------------------------------------------
+
+    fn managed(&self, path: &str) -> Managed {
+        let at = Beneath::of(path);
+        match (self.host.file(&at, Owner::Root, FILE_LIMIT), self.host.stat(&at)) {
+            (Ok(bytes), Ok(stat)) => Managed::Seen(Seen {
+                hash: Hash::of(&bytes),
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+                mode: stat.mode,
+                mtime: stat.mtime,
+            }),
+            (Err(PortError::Absent { .. }), _) => Managed::Absent,
+            (Err(error), _) | (_, Err(error)) => Managed::Untrusted(Place {
+                path: neutral(path),
+                why: neutral_bytes(error.to_string().as_bytes(), 300),
+                mtime: self.mtime(&at),
+            }),
+        }
+    }
+
+    fn key_files(&mut self) -> BTreeMap<String, Managed> {
+        let directory = Beneath::new(KEYS, "");
+        let entries = match self.host.dir(&directory, LIST_LIMIT) {
+            Ok(entries) => entries,
+            Err(PortError::Absent { .. }) => return BTreeMap::new(),
+            Err(error) => {
+                self.distrust(&directory, &error);
+                return BTreeMap::new();
+            }
+        };
+        let mut files = BTreeMap::new();
+        for entry in entries {
+            let path = format!("{KEYS}/{}", entry.name);
+            let plain = entry.name.bytes().all(|b| b.is_ascii_graphic()) && entry.kind != EntryKind::Dir;
+            if plain && crate::port::ManagedPath::new(path.clone()).is_ok() {
+                files.insert(entry.name, self.managed(&path));
+            } else {
+                let why = "is nothing that belongs into the directory of keys".to_owned();
+                self.untrusted.push(Place { path: neutral_bytes(path.as_bytes(), 300), why, mtime: None });
+            }
+        }
+        files
+    }
+
+    /// sshd's StrictModes wants them root's; the account must be able to pass through.
+    fn directories(&self) -> Vec<Place> {
+        let looks = ["/etc/ssh/tenure", KEYS].into_iter().filter_map(|path| {
+            let stat = match self.host.stat(&Beneath::of(path)) {
+                Ok(stat) => stat,
+                Err(_) => return None,
+            };
+            let good = stat.kind == EntryKind::Dir
+                && stat.uid == 0
+                && stat.mode & 0o022 == 0
+                && stat.mode & 0o111 == 0o111;
+            let why = format!(
+                "uid {}, mode {:04o}; mend it with `chown root: {path} && chmod 755 {path}`",
+                stat.uid, stat.mode
+            );
+            (!good).then(|| Place { path: path.into(), why, mtime: Some(stat.mtime) })
+        });
+        looks.collect()
+    }
+
+    fn reloaded(&self) -> Option<Hash> {
+        let bytes = self.host.file(&Beneath::of(RELOADED), Owner::Root, 200).ok()?;
+        std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
+    }
+
+    /// What cannot be read counts as "nothing stood there", so that it is never overwritten with what is ours.
+    fn before(&mut self) -> Option<Before> {
+        let at = Beneath::of(BEFORE);
+        match self.host.file(&at, Owner::Root, 1024 * 1024) {
+            Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                let error = PortError::Failed { doing: format!("reading {BEFORE}"), why: error.to_string() };
+                self.distrust(&at, &error);
+                Before::default()
+            })),
+            Err(PortError::Absent { .. }) => None,
+            Err(error) => {
+                self.distrust(&at, &error);
+                Some(Before::default())
+            }
+        }
+    }
+
+    // ---- keys outside of our directory -------------------------------------------------------------------------
+
+    fn keys_in_home(&mut self, entry: &Entry) {
+        if entry.home.len() < 2 || !entry.home.starts_with('/') {
+            return;
+        }
+        for below in IN_HOMES {
+            self.keys_at(&Beneath::new(entry.home.as_str(), below), entry);
+        }
+    }
+
+    /// Files that sshd reads for an account besides those in homes, as it says itself.
+    fn keys_elsewhere(&mut self, asked: &[&Entry], answers: &BTreeMap<String, Answer>, probes: &[Probe]) {
+        for entry in asked {
+            let theirs = probes.iter().filter(|p| p.account == entry.name);
+            let settings = theirs.filter_map(|p| match answers.get(&p.answer) {
+                Some(Answer::Settings(settings)) => settings.get("authorizedkeysfile"),
+                _ => None,
+            });
+            let patterns: BTreeSet<String> =
+                settings.flatten().flat_map(|v| v.split_whitespace().map(ToOwned::to_owned)).collect();
+            for path in patterns.iter().filter_map(|p| expand(p, entry)) {
+                if !path.starts_with(&format!("{KEYS}/")) {
+                    self.keys_at(&Beneath::new("/", path.trim_start_matches('/')), entry);
+                }
+            }
+        }
+    }
+
+    fn keys_at(&mut self, at: &Beneath, entry: &Entry) {
+        if !self.seen.insert(at.path()) {
+            return;
+        }
+        let found = match self.host.file(at, Owner::Uid(entry.uid), FILE_LIMIT) {
+            Ok(bytes) => keys::parse(&bytes),
+            Err(PortError::Absent { .. }) => return,
+            Err(error) => return self.distrust(at, &error),
+        };
+        let room = KEYS_IN_ALL.saturating_sub(self.other_keys.len()).min(KEYS_PER_FILE);
+        if found.len() > room {
+            let why = format!("has {} keys, of which only {room} are looked at", found.len());
+            self.untrusted.push(Place {
+                path: neutral_bytes(at.path().as_bytes(), 300),
+                why,
+                mtime: self.mtime(at),
+            });
+        }
+        let mtime = if found.is_empty() { None } else { self.mtime(at) };
+        for (line, key) in found.into_iter().take(room) {
+            let fingerprint = key.fingerprint();
+            let from = key.option("from").map(|from| neutral_bytes(from.as_bytes(), 200));
+            self.other_keys.push(OtherKey {
+                account: neutral_bytes(entry.name.as_bytes(), 64),
+                path: neutral_bytes(at.path().as_bytes(), 300),
+                line,
+                kind: neutral_bytes(key.kind.as_bytes(), 60),
+                fingerprint,
+                comment: neutral_bytes(key.comment.as_bytes(), 100),
+                from,
+                mtime,
+            });
+        }
+    }
+
+    // ---- asking sshd -------------------------------------------------------------------------------------------
+
+    fn ask_sshd(
+        &self,
+        asked: &[&Entry],
+        managed: &BTreeSet<&str>,
+        desired: &Desired,
+    ) -> Result<(Vec<Probe>, BTreeMap<String, Answer>), Unknown> {
+        let mut probes = Vec::new();
+        let mut answers = BTreeMap::new();
+        // One configuration for all: when sshd refuses it once it refuses it always.
+        let mut refused: Option<Answer> = None;
+        for entry in asked {
+            let addresses = match managed.contains(entry.name.as_str()) {
+                true => addresses(desired, &entry.name),
+                false => vec![(strangers()[0], false)],
+            };
+            for (addr, listed) in addresses {
+                let answer = match &refused {
+                    Some(answer) => answer.clone(),
+                    None => self.ask_once(&entry.name, addr)?,
+                };
+                if matches!(answer, Answer::Refused(_)) {
+                    refused = Some(answer.clone());
+                }
+                let name = Hash::of(&serde_json::to_vec(&answer).expect("an answer is plain data")).short();
+                answers.insert(name.clone(), answer);
+                probes.push(Probe { account: entry.name.clone(), addr, listed, answer: name });
+            }
+        }
+        probes.sort();
+        Ok((probes, answers))
+    }
+
+    fn ask_once(&self, user: &str, addr: IpAddr) -> Result<Answer, Unknown> {
+        let query = Query::SshdEffective { user: user.to_owned(), addr: addr.to_string() };
+        let answer: PortResult<Vec<u8>> = self.host.ask(&query);
+        match answer {
+            Ok(bytes) => Ok(effective::parse(&bytes).map_or_else(Answer::Refused, Answer::Settings)),
+            Err(error @ PortError::Absent { .. }) => {
+                Err(Unknown::from_port("asking sshd for its settings", &error))
+            }
+            Err(error) => Ok(Answer::Refused(neutral_bytes(error.to_string().as_bytes(), 500))),
+        }
+    }
+}
+
+/// TOKENS of sshd_config(5) for AuthorizedKeysFile: `%h`, `%u`, `%U`, `%%`; relative paths are beneath the home.
+pub(super) fn expand(pattern: &str, entry: &Entry) -> Option<String> {
+    if pattern == "none" {
+        return None;
+    }
+    let mut path = String::new();
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '%' => match chars.next()? {
+                'h' => path.push_str(&entry.home),
+                'u' => path.push_str(&entry.name),
+                'U' => path.push_str(&entry.uid.to_string()),
+                '%' => path.push('%'),
+                _ => return None,
+            },
+            c => path.push(c),
+        }
+    }
+    Some(if path.starts_with('/') { path } else { format!("{}/{path}", entry.home.trim_end_matches('/')) })
+}
+
+/// For both families: an address that the logins of an account list, and one that none of them lists.
+fn addresses(desired: &Desired, account: &str) -> Vec<(IpAddr, bool)> {
+    let logins = desired.section.logins.iter().filter(|l| l.account.as_str() == account);
+    let nets: Vec<IpNet> = logins.flat_map(|l| l.from.iter().copied()).collect();
+    let mut found = Vec::new();
+    for v4 in [true, false] {
+        let first = nets.iter().find(|net| matches!(net, IpNet::V4(_)) == v4);
+        found.extend(first.and_then(|net| net.hosts().next()).map(|addr| (addr, true)));
+        let outside = |addr: &&IpAddr| addr.is_ipv4() == v4 && !nets.iter().any(|net| net.contains(*addr));
+        found.extend(strangers().iter().find(outside).map(|addr| (*addr, false)));
+    }
+    found
+}
+
+/// Addresses for documentation (RFC 5737, RFC 3849, RFC 9637), then others, so that one is outside of any sane list.
+fn strangers() -> [IpAddr; 9] {
+    let v6 = |a: u16, b: u16, c: u16| IpAddr::from([a, b, c, 0, 0, 0, 0, 0x77]);
+    let v4 = |a: [u8; 4]| IpAddr::from(a);
+    [
+        v4([192, 0, 2, 77]),
+        v4([198, 51, 100, 77]),
+        v4([203, 0, 113, 77]),
+        v4([10, 255, 255, 77]),
+        v4([223, 255, 255, 77]),
+        v6(0x2001, 0xdb8, 0xffff),
+        v6(0x3fff, 0xfff, 0),
+        v6(0x2001, 0xdb8, 0),
+        v6(0xfd00, 0, 0xffff),
+    ]
+}
