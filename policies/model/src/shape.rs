@@ -399,7 +399,8 @@ pub(crate) fn field<T: FromNode>(
 ) -> Option<T> {
     let Kind::Map(entries) = &node.kind else { return None };
     if let Some((_, value)) = entries.iter().find(|(k, _)| k.text == key) {
-        return T::from_node(value, faults);
+        // what was read wrongly is reported; its neighbours are still looked at
+        return T::from_node(value, faults).or_else(T::absent);
     }
     let absent = T::absent();
     if absent.is_none() {

@@ -152,6 +152,22 @@ fn rule_02_values_that_parsers_read_differently_are_refused() {
 }
 
 #[test]
+fn rule_02_faults_of_one_profile_come_all_at_once() {
+    let text = changed("allow: [https, app], from", "allow: [htps, app], from")
+        .replacen("to: [db], users", "to: [dbb], users", 1)
+        .replacen("mode: { firewall: enforce,", "mode: { firewall: enforced,", 1)
+        .replacen("to: [resolvers] }", "to: [resolver] }", 1)
+        .replacen("drop: [ssh] }", "drop: [shh] }", 1)
+        .replacen("from: [office], until", "from: [], until", 1);
+    let told = bad(&text).to_string();
+    for word in ["\"htps\"", "\"dbb\"", "enforced", "\"resolver\"", "\"shh\"", "empty"] {
+        assert!(told.contains(word), "{word} is not told in\n{told}");
+    }
+    // what is only unreadable is not called unknown
+    assert!(!told.contains("unknown person"), "{told}");
+}
+
+#[test]
 fn rule_03_one_name_space_and_no_raw_addresses() {
     refused(
         "  ci: [203.0.114.40]",
