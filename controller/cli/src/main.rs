@@ -1,11 +1,19 @@
 //! `tenure`, the operator's tool: reads the arguments, runs one command, ends with its exit code.
 
+mod checked;
 mod clock;
 mod cmd_check;
 mod cmd_completions;
 mod cmd_explain;
+mod cmd_key;
+mod cmd_root;
+mod cmd_sign;
+mod cmd_verify;
 mod failure;
+mod files;
+mod keyfile;
 mod output;
+mod passphrase;
 mod set_files;
 
 use std::process::ExitCode;
@@ -36,6 +44,14 @@ struct Cli {
 enum Command {
     /// Check a policy set: every fault at once, with place and hint
     Check(cmd_check::Args),
+    /// Make and list operators' keys
+    Key(cmd_key::Args),
+    /// Make and show the root: which keys may sign what
+    Root(cmd_root::Args),
+    /// Check a policy set, resolve it and sign it: one index, one bundle for each machine
+    Sign(cmd_sign::Args),
+    /// Verify an exported chain, a root, an index or a bundle with public keys alone
+    Verify(cmd_verify::Args),
     /// Print a completion script for a shell
     Completions(cmd_completions::Args),
     /// Explain the values that a host gets: where each comes from and why
@@ -60,6 +76,10 @@ fn main() -> ExitCode {
 fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
     match command {
         Command::Check(args) => cmd_check::run(&args, out),
+        Command::Key(args) => cmd_key::run(&args, out),
+        Command::Root(args) => cmd_root::run(&args, out),
+        Command::Sign(args) => cmd_sign::run(&args, out),
+        Command::Verify(args) => cmd_verify::run(&args, out),
         Command::Completions(args) => cmd_completions::run(&args, out),
         Command::Explain(args) => cmd_explain::run(&args, out),
     }

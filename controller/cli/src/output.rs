@@ -1,7 +1,7 @@
 //! The one place that writes to the terminal: honours `--json` and `--quiet`, and says nothing by colour alone.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -54,11 +54,6 @@ impl Output {
         Self { json, quiet, broken_pipe: false }
     }
 
-    /// True when the answer should be JSON.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// A line of the answer; not with `--quiet` and not with `--json`. The caller has made outside text neutral.
     pub(crate) fn line(&mut self, text: impl fmt::Display) {
         if !self.quiet && !self.json {
@@ -84,13 +79,6 @@ impl Output {
     /// What is wrong, on standard error, also with `--quiet`; with `--json` the value says it.
     pub(crate) fn fault(&mut self, text: impl fmt::Display) {
         if !self.json {
-            self.err(format_args!("{text}\n"));
-        }
-    }
-
-    /// A word while something lasts; on a terminal only.
-    pub(crate) fn progress(&mut self, text: impl fmt::Display) {
-        if !self.quiet && !self.json && std::io::stderr().is_terminal() {
             self.err(format_args!("{text}\n"));
         }
     }

@@ -25,7 +25,7 @@ pub struct Envelope {
 }
 
 /// An envelope that claims to carry a `T`; nothing in it is believed before it is verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Signed<T> {
     envelope: Envelope,
     of: PhantomData<T>,
@@ -134,6 +134,12 @@ impl Envelope {
     }
 }
 
+impl<T> Clone for Signed<T> {
+    fn clone(&self) -> Self {
+        Self { envelope: self.envelope.clone(), of: PhantomData }
+    }
+}
+
 impl<T: Statement> Signed<T> {
     /// Writes the statement down once and signs those bytes with each of the keys.
     pub fn new(statement: &T, keys: &[&SigningKey]) -> Self {
@@ -171,6 +177,23 @@ impl<T: Statement> Signed<T> {
     pub fn add_signature(&mut self, key: &SigningKey) {
         let message = pae(&self.envelope.kind.payload_type(), &self.envelope.payload);
         self.envelope.signatures.push((key.public().id(), key.sign(&message)));
+    }
+
+    /// The same bytes with the signatures of these keys alone, for a signer who proves her own.
+    pub fn only_by(&self, keys: &[SigningKey]) -> Self {
+        let mut only = self.clone();
+        let ours = |id: &KeyId| keys.iter().any(|key| key.public().id() == *id);
+        only.envelope.signatures.retain(|(id, _)| ours(id));
+        only
+    }
+
+    /// The statement inside, **not verified**: for a signer who numbers the next version. Nothing may be enforced or
+    /// believed from it.
+    ///
+    /// # Errors
+    /// `Refused`, when it is not a `T`.
+    pub fn unverified(&self) -> Result<T, Refused> {
+        statement::read(&self.envelope.payload)
     }
 
     /// The envelope itself.
