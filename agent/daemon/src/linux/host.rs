@@ -141,7 +141,7 @@ impl HostWrite for LinuxHost {
         self.memo.look_again();
         match command {
             Command::NftLoad { json } => self.ruleset.load(json),
-            Command::NftRestore { json, hash } => self.ruleset.restore(json, hash),
+            Command::NftRestore { json, hash } => self.ruleset.restore(json, hash).map(drop),
             Command::ConntrackWarm => conntrack::warm()
                 .map(|_| ())
                 .map_err(|e| fault::conntrack("entering open connections into connection tracking", &e)),

@@ -48,6 +48,15 @@ struct Prepared {
     batch: Batch,
 }
 
+/// How a table was put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// By starting nft.
+    Nft,
+    /// By a batch prepared before.
+    Batch,
+}
+
 impl Ruleset {
     pub(super) fn new(log: ChangeLog) -> Self {
         let known = Known {
@@ -117,14 +126,14 @@ impl Ruleset {
     }
 
     /// The same, by a prepared batch when this text was loaded before and the batch still makes the same table of it.
-    pub(super) fn restore(&self, json: &str, hash: &str) -> PortResult<()> {
+    pub(super) fn restore(&self, json: &str, hash: &str) -> PortResult<By> {
         let mut known = self.known();
         let at = known.batches.iter().position(|p| p.hash == hash && p.json == json);
         if let Some(prepared) = at.map(|at| known.batches.remove(at))
             && self.replay(&prepared.batch)
         {
             known.batches.push(prepared);
-            return Ok(());
+            return Ok(By::Batch);
         }
         let after = self.transaction(json)?;
         // Only what stood there right after our own transaction is what the text makes.
@@ -135,7 +144,7 @@ impl Ruleset {
             let surplus = known.batches.len().saturating_sub(BATCHES);
             known.batches.drain(..surplus);
         }
-        Ok(())
+        Ok(By::Nft)
     }
 
     /// Whether the batch was loaded and made the table that it was made of.
