@@ -5,8 +5,10 @@ mod clock;
 mod cmd_check;
 mod cmd_completions;
 mod cmd_explain;
+mod cmd_fmt;
 mod cmd_key;
 mod cmd_root;
+mod cmd_schema;
 mod cmd_sign;
 mod cmd_verify;
 mod failure;
@@ -52,6 +54,10 @@ enum Command {
     Sign(cmd_sign::Args),
     /// Verify an exported chain, a root, an index or a bundle with public keys alone
     Verify(cmd_verify::Args),
+    /// Write a policy set in its one canonical form; comments are kept
+    Fmt(cmd_fmt::Args),
+    /// Print the JSON Schema of the policy language
+    Schema(cmd_schema::Args),
     /// Print a completion script for a shell
     Completions(cmd_completions::Args),
     /// Explain the values that a host gets: where each comes from and why
@@ -80,6 +86,8 @@ fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Root(args) => cmd_root::run(&args, out),
         Command::Sign(args) => cmd_sign::run(&args, out),
         Command::Verify(args) => cmd_verify::run(&args, out),
+        Command::Fmt(args) => cmd_fmt::run(&args, out),
+        Command::Schema(args) => cmd_schema::run(&args, out),
         Command::Completions(args) => cmd_completions::run(&args, out),
         Command::Explain(args) => cmd_explain::run(&args, out),
     }

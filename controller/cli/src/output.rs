@@ -16,7 +16,6 @@ pub(crate) enum Exit {
     /// It could not be done.
     Error,
     /// Changes or drift were found.
-    #[allow(dead_code, reason = "the commands that compare states come with the controller")]
     Changes,
     /// A promise is broken, overdue or unknown.
     #[allow(dead_code, reason = "the commands that judge promises come with the controller")]

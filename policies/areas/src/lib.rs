@@ -6,4 +6,5 @@ pub mod fake;
 pub mod firewall;
 pub mod pass;
 pub mod port;
+pub mod set_tests;
 pub mod ssh_access;

@@ -230,7 +230,8 @@ const WINDOW: usize = 100;
 fn window(line: &str, column: u32) -> Snippet {
     let chars: Vec<char> = line.chars().collect();
     let at = (column.saturating_sub(1) as usize).min(chars.len());
-    let from = if at > WINDOW * 2 / 3 { at - WINDOW / 3 } else { 0 };
+    let from =
+        if at > WINDOW * 2 / 3 { (at - WINDOW / 3).min(chars.len().saturating_sub(WINDOW)) } else { 0 };
     let to = chars.len().min(from + WINDOW);
     let piece =
         |range: std::ops::Range<usize>| harmless(&chars[range].iter().collect::<String>()).into_owned();

@@ -19,6 +19,15 @@ name_type! {
     VaultName, "vault name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
 }
 name_type! {
+    /// A zone of the IANA database; whether it exists is the calendar's question.
+    ZoneName, "time zone", 64, "a name of the IANA database such as Europe/Amsterdam",
+    |t| t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'))
+}
+name_type! {
+    /// What a host is for: `production`, `development` and so on.
+    EnvironmentName, "environment", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+}
+name_type! {
     /// A place where a tenant's data lives.
     StoreName, "store name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
 }
@@ -86,6 +95,8 @@ name_scalars! {
     ProfileName: "a profile name",
     UnixUser: "a local account",
     VaultName: "a vault name",
+    ZoneName: "a time zone such as Europe/Amsterdam",
+    EnvironmentName: "an environment such as production",
     StoreName: "a store name",
     ClassName: "a class name",
     ServiceName: "a service name",

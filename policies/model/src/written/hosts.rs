@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::fault::Spanned;
 use crate::names::ProfileName;
-use crate::scalars::{AbsolutePath, SqlName, Text};
+use crate::scalars::{AbsolutePath, EnvironmentName, SqlName, Text};
 use crate::shape::{Map, NonEmpty, section};
 use crate::written::profiles::{Access, Backup, Firewall, Modes, Patch};
 
@@ -16,7 +16,7 @@ section! {
         /// Its addresses.
         addresses / "addresses": NonEmpty<Spanned<IpAddr>>,
         /// Production, development and so on: kept apart.
-        environment / "environment": Option<Spanned<Text>>,
+        environment / "environment": Option<Spanned<EnvironmentName>>,
         /// Where it stands.
         site / "site": Option<Spanned<Text>>,
         /// Its databases by name.

@@ -27,7 +27,7 @@ use tenure_trust::{FleetName, HostName, PersonName, TenantId};
 use crate::calendar::Period;
 use crate::fault::Spanned;
 use crate::names::{NetworkName, ProfileName};
-use crate::scalars::{PortRange, ServiceName, Text, VaultName};
+use crate::scalars::{PortRange, ServiceName, VaultName, ZoneName};
 use crate::shape::{Map, NonEmpty, section};
 
 section! {
@@ -38,7 +38,7 @@ section! {
         /// The fleet's name.
         fleet / "fleet": Spanned<FleetName>,
         /// IANA zone in which every time and month is meant.
-        timezone / "timezone": Spanned<Text>,
+        timezone / "timezone": Spanned<ZoneName>,
         /// After this hosts keep enforcing and say "expired".
         valid_for / "valid_for": Spanned<Period>,
         /// How often a machine speaks when nothing changes; 15min when left out.

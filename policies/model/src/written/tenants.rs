@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use tenure_trust::HostName;
 
 use crate::calendar::Period;
-use crate::fault::{Fault, FaultCode, Faults, Spanned};
+use crate::fault::{Fault, FaultCode, Faults, Spanned, is_hostile};
 use crate::names::UnixUser;
 use crate::plain;
 use crate::scalars::{AbsolutePath, ClassName, DutyName, Frequency, SqlName, StoreName, Text};
@@ -171,6 +171,9 @@ impl FromNode for Literal {
             ),
             Kind::Scalar { text, .. } if text.len() > 2000 => {
                 refuse(faults, FaultCode::BadValue, "a text of more than 2000 bytes".to_owned())
+            }
+            Kind::Scalar { text, .. } if text.chars().any(|c| c != '\n' && is_hostile(c)) => {
+                refuse(faults, FaultCode::BadValue, "a text with control or invisible characters".to_owned())
             }
             Kind::Scalar { text, .. } => Some(Self::Text(text.clone())),
             other => refuse(
