@@ -241,3 +241,7 @@ fn tell(report: &Report) {
         journal::error(&format!("{area}: not carried out: {refusal}"));
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

@@ -274,3 +274,7 @@ fn payload(report: &Report) -> Vec<u8> {
     }
     bytes(&short)
 }
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;
