@@ -336,7 +336,7 @@ fn a_root_whose_roles_make_no_sense_is_refused() {
     let faults: [(&str, Spoil); 8] = [
         ("threshold 0", Box::new(|root| drop(root.roles.insert(Role::Root, role(0, &[1]))))),
         ("more than there are", Box::new(|root| drop(root.roles.insert(Role::Root, role(2, &[1]))))),
-        ("one key twice", Box::new(|root| drop(root.roles.insert(Role::Root, role(2, &[1, 1]))))),
+        ("one key twice", Box::new(|root| drop(root.roles.insert(Role::Root, role(1, &[1, 1]))))),
         ("one key, two names", Box::new(two_names)),
         ("no policy role", Box::new(|root| drop(root.roles.remove(&Role::Policy)))),
         ("root 0", Box::new(|root| root.version = RootVersion(0))),
