@@ -50,6 +50,8 @@ pub struct Actor {
 pub enum Weight {
     /// The host is not as the policy says.
     Drift,
+    /// This part of the area cannot be judged (stale lists, a state that cannot be read): never compliant.
+    Unknown,
     /// The host is as the policy says; a person should know this all the same.
     Note,
 }

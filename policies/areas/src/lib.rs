@@ -5,6 +5,7 @@ pub mod area;
 pub mod fake;
 pub mod firewall;
 pub mod pass;
+pub mod patch;
 pub mod port;
 pub mod set_tests;
 pub mod ssh_access;

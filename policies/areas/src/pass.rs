@@ -122,6 +122,21 @@ pub fn plan_hash<A: AreaSpec>(plan: &Plan<A::Step>) -> Hash {
     Hash::of_parts([A::NAME.as_bytes(), b"\n", &steps])
 }
 
+/// What is said of an area of which this is still to do. `acted` is whether anything was done before this plan was made.
+/// Known drift is said before what could not be judged; neither is ever compliant.
+pub fn verdict_of<Step>(left: &Plan<Step>, refused: bool, acted: bool) -> Verdict {
+    let any = |weight| left.findings.iter().any(|finding| finding.weight == weight);
+    if !left.steps.is_empty() || refused || any(Weight::Drift) {
+        return Verdict::Drifted;
+    }
+    match (any(Weight::Unknown), left.pending.is_some(), acted) {
+        (true, _, _) => Verdict::Unknown,
+        (false, true, _) => Verdict::Pending,
+        (false, false, true) => Verdict::Remediated,
+        (false, false, false) => Verdict::Compliant,
+    }
+}
+
 /// One pass of one area. `now` is asked again after acting, since acting takes time.
 #[must_use]
 pub fn pass<A: AreaSpec>(
@@ -232,19 +247,13 @@ impl Draft {
 
     /// `left` is what is still to do after everything that this pass did.
     fn judge<A: AreaSpec>(self, facts: &A::Facts, left: Plan<A::Step>) -> Report {
-        let Plan { steps, findings, pending } = left;
-        let drift = !steps.is_empty()
-            || self.refusal.is_some()
-            || findings.iter().any(|finding| finding.weight == Weight::Drift);
-        let verdict = match (drift, &pending) {
-            (true, _) => Verdict::Drifted,
-            (false, Some(_)) => Verdict::Pending,
-            (false, None) if self.done.is_empty() => Verdict::Compliant,
-            (false, None) => Verdict::Remediated,
-        };
+        let unjudged = left.findings.iter().find(|finding| finding.weight == Weight::Unknown);
+        let unjudged = unjudged.map(|f| Unknown { doing: f.place.clone(), reason: f.what.clone() });
+        let verdict = verdict_of(&left, self.refusal.is_some(), !self.done.is_empty());
+        let Plan { findings, pending, .. } = left;
         let findings = bounded(findings);
         match serialised(facts) {
-            Ok(facts) => self.report(verdict, Some(facts), findings, pending, None),
+            Ok(facts) => self.report(verdict, Some(facts), findings, pending, unjudged),
             Err(unknown) => self.report(Verdict::Unknown, None, findings, pending, Some(unknown)),
         }
     }

@@ -228,6 +228,27 @@ fn too_many_facts_are_unknown_but_enforcement_went_on() {
 }
 
 #[test]
+fn a_part_that_cannot_be_judged_is_never_compliant() {
+    let finding = |weight| Finding {
+        kind: "k".into(),
+        place: "p".into(),
+        what: "w".into(),
+        weight,
+        at: None,
+        by: None,
+    };
+    let plan = |weights: &[Weight]| Plan::<SetNumber> {
+        steps: vec![],
+        findings: weights.iter().copied().map(finding).collect(),
+        pending: None,
+    };
+    assert_eq!(verdict_of(&plan(&[Weight::Unknown, Weight::Note]), false, false), Verdict::Unknown);
+    assert_eq!(verdict_of(&plan(&[Weight::Unknown]), false, true), Verdict::Unknown);
+    assert_eq!(verdict_of(&plan(&[Weight::Unknown, Weight::Drift]), false, false), Verdict::Drifted);
+    assert_eq!(verdict_of(&plan(&[Weight::Note]), true, false), Verdict::Drifted);
+}
+
+#[test]
 fn a_report_survives_its_own_form() {
     let report = turn(&at(4), 5, Mode::Enforce);
     let json = serde_json::to_string(&report).unwrap();

@@ -105,8 +105,10 @@ pub(super) fn unexpected(answer: Answer) -> Failure {
 pub(super) fn verdict(area: &AreaPlan) -> Verdict {
     let Some(look) = &area.look else { return Verdict::Unknown };
     let drift = !look.plan.steps.is_empty() || look.findings.iter().any(|f| f.weight == Weight::Drift);
+    let unjudged = look.findings.iter().any(|f| f.weight == Weight::Unknown);
     match (drift, &look.pending) {
         (true, _) => Verdict::Drifted,
+        (false, _) if unjudged => Verdict::Unknown,
         (false, Some(_)) => Verdict::Pending,
         (false, None) => Verdict::Compliant,
     }

@@ -164,13 +164,15 @@ fn short(area: &AreaStatus, now: Timestamp) -> String {
 
 fn why(findings: &[Finding], steps: usize) -> String {
     let drift = findings.iter().filter(|f| f.weight == Weight::Drift).count();
-    let notes = findings.len() - drift;
+    let unknown = findings.iter().filter(|f| f.weight == Weight::Unknown).count();
+    let notes = findings.len() - drift - unknown;
     let count = |n: usize, one: &str| match n {
         0 => None,
         1 => Some(format!("1 {one}")),
         n => Some(format!("{n} {one}s")),
     };
-    let parts = [count(drift, "difference"), count(steps, "step"), count(notes, "note")];
+    let unjudged = (unknown > 0).then(|| format!("{unknown} not judged"));
+    let parts = [count(drift, "difference"), unjudged, count(steps, "step"), count(notes, "note")];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -200,11 +202,12 @@ fn findings(findings: &[Finding], out: Output) {
     for finding in findings.iter().take(FINDINGS) {
         let mark = match finding.weight {
             Weight::Drift => "differs",
+            Weight::Unknown => "unknown",
             Weight::Note => "note",
         };
         let text = format!("   {mark}: {}: {}{}", finding.place, finding.what, by(finding));
         match finding.weight {
-            Weight::Drift => out.line(&text),
+            Weight::Drift | Weight::Unknown => out.line(&text),
             Weight::Note => out.note(&text),
         }
     }
