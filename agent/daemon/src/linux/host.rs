@@ -181,9 +181,12 @@ impl LinuxHost {
 }
 
 fn base(path: &Beneath) -> PortResult<BaseDir> {
-    BaseDir::open(Path::new(&path.root)).map_err(|e| match fault::file("opening", &e) {
-        PortError::Absent { .. } => PortError::Absent { what: text::path(&PathBuf::from(path.path())) },
-        other => other,
+    BaseDir::open(Path::new(&path.root)).map_err(|e| match (fault::file("opening", &e), &e) {
+        // Beneath what is no directory (the home /dev/null) stands nothing.
+        (PortError::Absent { .. }, _) | (_, FileError::WrongKind { wanted: Kind::Directory, .. }) => {
+            PortError::Absent { what: text::path(&PathBuf::from(path.path())) }
+        }
+        (other, _) => other,
     })
 }
 
@@ -221,9 +224,9 @@ fn interfaces() -> PortResult<Vec<u8>> {
 
 /// `sshd -T -C user=…,addr=…`: the texts are checked, as a comma in one would be another condition.
 fn effective(user: &str, addr: &str) -> PortResult<Program> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-$@+".contains(&b);
-    if user.is_empty() || user.len() > 64 || user.starts_with('-') || !user.bytes().all(plain) {
-        return Err(fault::argument(user, "an account's name has letters, digits and . _ - only"));
+    let parts = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == '=';
+    if user.is_empty() || user.len() > 256 || user.starts_with('-') || user.contains(parts) {
+        return Err(fault::argument(user, "sshd cannot be asked about an account of this name"));
     }
     let addr: IpAddr = addr.parse().map_err(|_| fault::argument(addr, "it is not an address"))?;
     let local = if addr.is_ipv4() { "0.0.0.0" } else { "::" };

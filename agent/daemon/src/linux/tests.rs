@@ -431,6 +431,10 @@ fn files_and_facts_of_this_machine() {
         host.file(&Beneath::new("/dev", "zero"), Owner::Any, 10),
         Err(PortError::Untrusted { .. })
     ));
+    let home = Beneath::new("/dev/null", ".ssh/authorized_keys");
+    assert!(matches!(host.file(&home, Owner::Uid(1), 10), Err(PortError::Absent { .. })));
+    let linked = Beneath::new("/bin", ".ssh/authorized_keys");
+    assert!(matches!(host.file(&linked, Owner::Uid(1), 10), Err(PortError::Absent { .. })));
     assert_eq!(host.stat(&etc("")).expect("stat").kind, EntryKind::Dir);
     assert!(host.dir(&Beneath::new("/", "etc"), 10_000).expect("list").iter().any(|e| e.name == "passwd"));
     assert!(
@@ -562,6 +566,7 @@ fn hostile_arguments_do_not_reach_sshd() {
         ("a,addr=1", "10.0.0.1"),
         ("", "10.0.0.1"),
         ("-T", "10.0.0.1"),
+        ("a b", "10.0.0.1"),
         ("a", "10.0.0.1,user=root"),
         ("a", ""),
     ] {

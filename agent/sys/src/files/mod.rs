@@ -112,9 +112,10 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Nothing stands at this path.
+    /// Nothing stands at this path, nor could: a directory on the way is missing or is none.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), NotFound | NotADirectory))
     }
 
     /// The path that it is about.

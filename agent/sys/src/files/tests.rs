@@ -53,6 +53,7 @@ fn a_plain_file_is_read_with_what_it_is() {
         format!("cannot look at {}/sub/b", d.path().display())
     );
     assert!(read(&d, "sub/b").expect_err("missing").is_missing());
+    assert!(read(&d, "sub/a/none").expect_err("a is a file").is_missing());
     assert!(base(&d).exists(Path::new("sub")).expect("stat"));
     assert!(!base(&d).exists(Path::new("none")).expect("stat"));
 }
