@@ -137,7 +137,7 @@ fn name(
     wanted: Option<&Table>,
 ) -> Own {
     let Some(seen) = seen else { return Own::Absent };
-    let is = |shown: Shown<'_>| Listing::expected(&shown) == *seen;
+    let is = |shown: Shown<'_>| plausible(seen, &shown) && Listing::expected(&shown) == *seen;
     if confirmed.is_some_and(|c| is(Shown::Confirmed(c.ruleset.numbered()))) {
         return Own::Confirmed;
     }
@@ -172,6 +172,21 @@ fn name(
         (None, None) => Listing::default(),
     };
     Own::Differs { hash: seen.hash(), differences: seen.differences(&expected, MAX_DIFFERENCES) }
+}
+
+/// Can the listing be this at all? Saves rendering what it cannot be.
+fn plausible(seen: &Listing, shown: &Shown<'_>) -> bool {
+    let (numbers, trial) = match shown {
+        Shown::Confirmed(only) => (vec![only.number], None),
+        Shown::Staged { old, new } => (vec![old.number, new.number], None),
+        Shown::Trial { old, new, .. } => (vec![old.number, new.number], Some(live_name(new.number))),
+    };
+    let live = seen.sets.keys().find(|name| name.ends_with("_live"));
+    let rulesets =
+        seen.chains.keys().filter(|name| name.starts_with('g') && name.ends_with("_input")).count();
+    live == trial.as_ref()
+        && rulesets == numbers.len()
+        && numbers.iter().all(|number| seen.chains.contains_key(&format!("g{number}_input")))
 }
 
 /// The number that the rule of the base chain `input` says.
