@@ -94,7 +94,7 @@ fn every_kind_of_change_is_named() {
     );
     assert_eq!(
         differences(|o| o[0]["table"]["flags"] = json!(["dormant"])),
-        ["flag dormant set on the table"]
+        ["a flag set on the table: it may be dormant and judge nothing"]
     );
     assert_eq!(differences(|o| o.retain(|x| x["counter"]["name"] != "d_input")), ["counter d_input missing"]);
     let map = json!({"map": {"family": "inet", "table": "tenure", "name": "m\u{1b}[2J", "type": "mark", "map": "verdict"}});

@@ -11,7 +11,7 @@ use tenure_policy::resolved::{
 use tenure_trust::PersonName;
 
 pub(super) fn network(name: &str) -> NetworkName {
-    NetworkName::new(name).unwrap()
+    NetworkName::new(name).expect("a valid literal")
 }
 
 pub(super) fn tcp(port: u16) -> Ports {
@@ -24,13 +24,15 @@ pub(super) fn inbound(id: &str, ports: Vec<Ports>, from: &[&str]) -> InboundRule
     } else {
         Peers::Networks(from.iter().map(|name| network(name)).collect())
     };
-    InboundRule { id: RuleId::new(id).unwrap(), ports, from }
+    InboundRule { id: RuleId::new(id).expect("a valid literal"), ports, from }
 }
 
 /// SSH from the office, HTTPS from anywhere, DNS to the resolvers, HTTP for `deploy`.
 pub(super) fn web() -> FirewallSection {
-    let addresses =
-        |v4: &str, v6: &str| Addresses { v4: vec![v4.parse().unwrap()], v6: vec![v6.parse().unwrap()] };
+    let addresses = |v4: &str, v6: &str| Addresses {
+        v4: vec![v4.parse().expect("a valid literal")],
+        v6: vec![v6.parse().expect("a valid literal")],
+    };
     let dns = [Protocol::Tcp, Protocol::Udp].map(|protocol| Ports { protocol, first: 53, last: 53 });
     FirewallSection {
         networks: BTreeMap::from([
@@ -44,23 +46,23 @@ pub(super) fn web() -> FirewallSection {
         ],
         outbound: vec![
             OutboundRule {
-                id: RuleId::new("base/outbound/1").unwrap(),
+                id: RuleId::new("base/outbound/1").expect("a valid literal"),
                 ports: dns.to_vec(),
                 to: Peers::Networks(vec![network("resolvers")]),
                 users: Users::Every,
             },
             OutboundRule {
-                id: RuleId::new("web/outbound/1").unwrap(),
+                id: RuleId::new("web/outbound/1").expect("a valid literal"),
                 ports: vec![tcp(80)],
                 to: Peers::Anywhere,
-                users: Users::Named(vec![UnixUser::new("deploy").unwrap()]),
+                users: Users::Named(vec![UnixUser::new("deploy").expect("a valid literal")]),
             },
         ],
         blocks: vec![network("bad")],
         management: vec![ManagementPath {
-            person: PersonName::new("marit").unwrap(),
+            person: PersonName::new("marit").expect("a valid literal"),
             from: vec![network("office")],
-            account: UnixUser::new("admin").unwrap(),
+            account: UnixUser::new("admin").expect("a valid literal"),
         }],
         confirm: Confirm { within_seconds: 60, by: ConfirmBy::Person },
         neighbours: vec!["docker".into()],
@@ -78,10 +80,10 @@ pub(super) fn web_wider() -> FirewallSection {
 pub(super) fn any_section() -> impl Strategy<Value = FirewallSection> {
     let names = ["alpha", "beta", "gamma", "office"];
     let v4 = (any::<u32>(), 4u8..=32).prop_map(|(bits, length)| {
-        ipnet::Ipv4Net::new(std::net::Ipv4Addr::from_bits(bits), length).unwrap().trunc()
+        ipnet::Ipv4Net::new(std::net::Ipv4Addr::from_bits(bits), length).expect("a valid literal").trunc()
     });
     let v6 = (any::<u128>(), 8u8..=128).prop_map(|(bits, length)| {
-        ipnet::Ipv6Net::new(std::net::Ipv6Addr::from_bits(bits), length).unwrap().trunc()
+        ipnet::Ipv6Net::new(std::net::Ipv6Addr::from_bits(bits), length).expect("a valid literal").trunc()
     });
     let addresses =
         (prop::collection::vec(v4, 0..4), prop::collection::vec(v6, 0..4)).prop_map(|(v4, v6)| Addresses {
@@ -102,12 +104,13 @@ pub(super) fn any_section() -> impl Strategy<Value = FirewallSection> {
     let ports = prop::collection::vec(ports, 1..4);
     let users = prop_oneof![
         Just(Users::Every),
-        prop::sample::subsequence(vec!["app", "deploy"], 1..=2)
-            .prop_map(|some| Users::Named(some.into_iter().map(|n| UnixUser::new(n).unwrap()).collect())),
+        prop::sample::subsequence(vec!["app", "deploy"], 1..=2).prop_map(|some| Users::Named(
+            some.into_iter().map(|n| UnixUser::new(n).expect("a valid literal")).collect()
+        )),
     ];
     let inbound = prop::collection::vec((ports.clone(), peers.clone()), 0..5).prop_map(|rules| {
         let rule = |(i, (ports, from))| InboundRule {
-            id: RuleId::new(format!("x/inbound/{i}")).unwrap(),
+            id: RuleId::new(format!("x/inbound/{i}")).expect("a valid literal"),
             ports,
             from,
         };
@@ -115,7 +118,7 @@ pub(super) fn any_section() -> impl Strategy<Value = FirewallSection> {
     });
     let outbound = prop::collection::vec((ports, peers, users), 0..5).prop_map(|rules| {
         let rule = |(i, (ports, to, users))| OutboundRule {
-            id: RuleId::new(format!("x/outbound/{i}")).unwrap(),
+            id: RuleId::new(format!("x/outbound/{i}")).expect("a valid literal"),
             ports,
             to,
             users,
