@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use tenure_areas::area::{Approved, AreaSpec, Done, Finding, Now, Pending, Refusal, Unknown};
 use tenure_areas::firewall::Firewall;
 use tenure_areas::pass::{PlanView, Report, pass, plan_hash};
+use tenure_areas::patch::Patch;
 use tenure_areas::port::{HostRead, HostWrite};
+use tenure_areas::ssh_access::SshAccess;
 use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_trust::AreaName;
 
@@ -33,8 +35,8 @@ impl Area {
     pub fn word(self) -> &'static str {
         match self {
             Self::Firewall => Firewall::NAME,
-            Self::SshAccess => "ssh_access",
-            Self::Patch => "patch",
+            Self::SshAccess => SshAccess::NAME,
+            Self::Patch => Patch::NAME,
         }
     }
 
@@ -59,8 +61,8 @@ impl Area {
         }
         match self {
             Self::Firewall => policy.firewall.as_ref().map(of::<Firewall>),
-            Self::SshAccess => None,
-            Self::Patch => None,
+            Self::SshAccess => policy.ssh_access.as_ref().map(of::<SshAccess>),
+            Self::Patch => policy.patch.as_ref().map(of::<Patch>),
         }
     }
 }

@@ -7,6 +7,7 @@ use tenure_policy::resolved::{Mode, Protocol};
 use super::duration::words;
 use super::look::verdict;
 use crate::board::{AreaStatus, Outcome, Snapshot};
+use crate::logins::Way;
 use crate::output::Output;
 use crate::socket::wire::{AreaPlan, Drift, HostPlan, Status};
 use crate::sockets::Listener;
@@ -33,16 +34,21 @@ pub(super) fn plan(plan: &HostPlan, out: Output) {
         out.table(&["LISTENS", "PROCESS", "REACHED NOW FROM", "AFTER FROM"], &rows);
     }
     let logins = &plan.logins;
-    let way = |when: &str, way: &str, mark: &str| vec![when.to_owned(), mark.to_owned(), way.to_owned()];
-    let mut rows: Vec<Vec<String>> = logins
-        .now
-        .iter()
-        .map(|w| way("now", w, if logins.lost.contains(w) { "lost" } else { "stays" }))
-        .collect();
-    rows.extend(logins.after.iter().filter(|w| !logins.now.contains(w)).map(|w| way("after", w, "new")));
+    let row = |way: &Way, mark: &str| {
+        let place = way.place.clone().unwrap_or_default();
+        vec![way.account.clone(), way.by.clone(), way.from.clone(), mark.to_owned(), place]
+    };
+    let same = |a: &Way, b: &Way| a.account == b.account && a.by == b.by;
+    let lost = logins.lost.iter().map(|way| row(way, "LOST"));
+    let stays = logins.now.iter().filter(|way| !logins.lost.contains(way)).map(|way| row(way, "now"));
+    let after = logins.after.iter().map(|way| {
+        let known = logins.now.iter().any(|now| same(now, way) && now.from == way.from);
+        row(way, if known { "stays" } else { "after" })
+    });
+    let rows: Vec<Vec<String>> = lost.chain(stays).chain(after).collect();
     if !rows.is_empty() {
         out.line("");
-        out.table(&["LOGIN", "", "AS"], &rows);
+        out.table(&["LOGS IN AS", "BY", "FROM", "", "WHERE THE KEY STANDS"], &rows);
     }
 }
 
