@@ -279,6 +279,11 @@ impl Faults {
         self.0.extend(other.0.into_iter().take(room));
     }
 
+    /// Whether no more are kept: looking for further ones would cost time for nothing.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_FAULTS
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

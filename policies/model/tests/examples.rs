@@ -36,7 +36,12 @@ fn every_example_loads() {
             continue;
         }
         seen += 1;
-        let set = match tenure_policy::load(&files_of(&folder)) {
+        let files = files_of(&folder);
+        for (name, text) in &files {
+            let canonical = tenure_policy::fmt::canonical(name, text).map_err(|faults| faults.to_string());
+            assert_eq!(canonical.as_ref(), Ok(text), "{}/{name} is in its canonical form", folder.display());
+        }
+        let set = match tenure_policy::load(&files) {
             Ok(set) => set,
             Err(faults) => panic!("{}:\n{faults}", folder.display()),
         };

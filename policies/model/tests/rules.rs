@@ -168,6 +168,15 @@ fn rule_02_faults_of_one_profile_come_all_at_once() {
 }
 
 #[test]
+fn rule_02_names_of_a_file_that_cannot_be_read_are_not_called_unknown() {
+    let at = GOOD.find("hosts:\n").expect("hosts");
+    let mut parts = files(&GOOD[at..]);
+    parts.insert("main.yaml".to_owned(), format!("{}x: [", &GOOD[..at]));
+    let faults = load(&parts).expect_err("one file is broken");
+    assert_eq!(faults.iter().map(|f| f.code).collect::<Vec<_>>(), [FaultCode::Syntax], "{faults}");
+}
+
+#[test]
 fn rule_03_one_name_space_and_no_raw_addresses() {
     refused(
         "  ci: [203.0.114.40]",

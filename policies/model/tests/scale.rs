@@ -42,3 +42,28 @@ fn a_thousand_hosts_load_and_resolve() {
     assert!(peers.contains("10.9.3.250".parse().expect("an address")));
     assert!(!peers.contains("10.9.3.251".parse().expect("an address")));
 }
+
+#[test]
+fn a_set_full_of_unknown_names_is_refused_in_time() {
+    let mut files = fleet(2);
+    let networks: String =
+        (0..2000).map(|i| format!("  net{i:05}: [10.{}.{}.0/24]\n", i / 250, i % 250)).collect();
+    files.insert("networks.yaml".to_owned(), format!("networks:\n{networks}"));
+    let names: String = (0..40_000).map(|i| format!("        - nut{i:05}\n")).collect();
+    let rules = format!("profiles:\n  wild:\n    firewall:\n      block:\n{names}");
+    files.insert("wild.yaml".to_owned(), rules);
+    let faults = load(&files).expect_err("nothing has these names");
+    assert_eq!(faults.len(), tenure_policy::fault::MAX_FAULTS);
+}
+
+#[test]
+fn what_is_wrong_with_a_profile_is_told_once_for_all_its_hosts() {
+    let mut files = fleet(1000);
+    for text in files.values_mut() {
+        *text = text.replace(", lists_within: 2d }", " }").replace("to: [clocks]", "to: [clock]");
+    }
+    let faults = load(&files).expect_err("a deadline is missing, and a name is unknown");
+    let told: Vec<String> = faults.iter().map(|fault| fault.what.clone()).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("\"clock\"") && told[1].contains("lists_within"), "{told:?}");
+}

@@ -176,7 +176,7 @@ pub(crate) fn check(written: &Written, book: &Book, faults: &mut Faults) {
             check_set(name, set, faults);
         }
         for vault in backup.to.iter().flatten() {
-            if !written.vaults.contains_key(&vault.value) {
+            if !written.vaults.contains_key(&vault.value) && !faults.is_full() {
                 let known = written.vaults.keys().map(|v| v.as_str());
                 let fault = Fault::unknown(&vault.at, "vault", vault.as_str(), known).hint("see vaults:");
                 book.unknown(&["vaults"], vault.as_str(), fault, faults);
@@ -200,7 +200,7 @@ pub(crate) fn check(written: &Written, book: &Book, faults: &mut Faults) {
 
 /// Reports a host that the set does not have.
 pub(crate) fn known_host(name: &Spanned<HostName>, written: &Written, book: &Book, faults: &mut Faults) {
-    if !written.hosts.contains_key(&name.value) {
+    if !written.hosts.contains_key(&name.value) && !faults.is_full() {
         let known = written.hosts.keys().map(HostName::as_str);
         let fault = Fault::unknown(&name.at, "host", name.as_str(), known).hint("see hosts:");
         book.unknown(&["hosts"], name.as_str(), fault, faults);

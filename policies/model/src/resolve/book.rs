@@ -33,6 +33,8 @@ pub(crate) struct Book {
 pub(crate) struct Defined {
     /// By section.
     pub(crate) names: BTreeMap<String, BTreeSet<String>>,
+    /// A whole file could not be read: any name may stand there.
+    pub(crate) partial: bool,
     /// Everything could be read: what is not there is nowhere.
     pub(crate) all: bool,
 }
@@ -112,7 +114,7 @@ impl Book {
     pub(crate) fn unknown(&self, sections: &[&str], name: &str, fault: Fault, faults: &mut Faults) {
         let may_be =
             |section: &&str| self.defined.names.get(*section).is_some_and(|names| names.contains(name));
-        if self.defined.all || !sections.iter().any(may_be) {
+        if !self.defined.partial && !sections.iter().any(may_be) {
             faults.push(fault);
         }
     }
@@ -125,7 +127,10 @@ impl Book {
             return;
         }
         let Some(entry) = self.entry(name) else {
-            let known = self.networks.keys().map(NetworkName::as_str);
+            if faults.is_full() {
+                return;
+            }
+            let known = self.networks.keys().map(NetworkName::as_str).take(suggestions(faults));
             let fault = Fault::unknown(&name.at, "network", name.as_str(), known);
             let fault = fault.hint("networks, hosts and profiles are one name space");
             self.unknown(&["networks", "hosts", "profiles"], name.as_str(), fault, faults);
@@ -168,8 +173,8 @@ impl Book {
     /// What a name of `who` stands for; reports an unknown one.
     pub(crate) fn who(&self, name: &Spanned<PersonName>, faults: &mut Faults) -> Option<&Who> {
         let found = self.people.get(&name.value).map(|(who, _)| who);
-        if found.is_none() {
-            let known = self.people.keys().map(PersonName::as_str);
+        if found.is_none() && !faults.is_full() {
+            let known = self.people.keys().map(PersonName::as_str).take(suggestions(faults));
             let fault = Fault::unknown(&name.at, "person, machine key or group", name.as_str(), known);
             let fault = fault.hint("see people:, machines: and groups:");
             self.unknown(&["people", "machines", "groups"], name.as_str(), fault, faults);
@@ -188,6 +193,9 @@ impl Book {
 
     /// The ports of a service; reports an unknown one.
     pub(crate) fn ports(&self, service: &Spanned<Service>, faults: &mut Faults) -> Vec<Ports> {
+        if faults.is_full() {
+            return Vec::new();
+        }
         match self.ports_of(service) {
             Ok(ports) => ports,
             Err(error) => {
@@ -349,4 +357,9 @@ impl Book {
             self.services.insert(name.as_str().to_owned(), merged);
         }
     }
+}
+
+/// How many known names an unknown one is compared with: after a hundred faults nobody reads what may have been meant.
+fn suggestions(faults: &Faults) -> usize {
+    if faults.len() < 100 { usize::MAX } else { 0 }
 }

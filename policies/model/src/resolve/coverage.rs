@@ -45,7 +45,8 @@ pub enum Asks {
         from: HostName,
         /// To this address.
         to: IpAddr,
-        /// As this local user; `None`: as one that no rule names.
+        /// As this local user; `None`: as every one, so that what gets out does so for a user whom no rule names,
+        /// and what does not get out does not for those whom a rule names either.
         user: Option<UnixUser>,
         /// What gets out.
         accept: Vec<TestService>,

@@ -21,13 +21,13 @@ pub use explain::Explained;
 pub use notes::Note;
 pub use promises::Promised;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use tenure_trust::{FleetName, HostName};
 
 use crate::calendar::{Period, Zone};
-use crate::fault::{Fault, FaultCode, Faults};
+use crate::fault::{Fault, FaultCode, Faults, Place};
 use crate::read;
 use crate::resolve::book::Book;
 use crate::resolve::host::Parts;
@@ -81,7 +81,11 @@ fn load_for(files: &BTreeMap<String, String>, purpose: Use) -> Result<Set, Fault
     let whole = faults.is_empty();
     let mut found = Faults::new();
     let zone = zone(&written, &mut found);
-    let book = Book::new(&written, book::Defined { names: reading.names, all: whole }, &mut found);
+    let book = Book::new(
+        &written,
+        book::Defined { names: reading.names, partial: reading.partial, all: whole },
+        &mut found,
+    );
     sections::check(&written, &book, &mut found);
     people::check(&written, &book, &mut found);
     backup::check(&written, &book, &mut found);
@@ -91,9 +95,12 @@ fn load_for(files: &BTreeMap<String, String>, purpose: Use) -> Result<Set, Fault
     let mut promises = Vec::new();
     if whole {
         let mut unfit = Faults::new();
-        promises = promises::check(&written, &hosts, &mut unfit);
+        // a promise is judged by what is without fault, else its fault would only repeat another
+        if found.is_empty() {
+            promises = promises::check(&written, &hosts, &mut unfit);
+        }
         coverage::check(&written, &book, &tests, &mut unfit);
-        if purpose == Use::Sign || !found.is_empty() {
+        if purpose == Use::Sign {
             found.extend(unfit);
         }
     }
@@ -131,10 +138,18 @@ fn resolve_all(
     }
     let parts = Parts { written, book, zone };
     let mut facts = BTreeMap::new();
+    // what is wrong with a profile shows on each of its hosts, and is told once
+    let mut told: BTreeSet<(Place, FaultCode, String)> = BTreeSet::new();
     for (name, host) in &written.hosts {
-        let built = host::build(&parts, name, host, faults, host::Reasons::Leave);
+        let mut found = Faults::new();
+        let built = host::build(&parts, name, host, &mut found, host::Reasons::Leave);
         if let Some(backup) = &built.backup {
-            backup::check_host(name, host, backup, written, faults);
+            backup::check_host(name, host, backup, written, &mut found);
+        }
+        for fault in found {
+            if told.insert((fault.place.clone(), fault.code, fault.what.clone())) {
+                faults.push(fault);
+            }
         }
         facts.insert(name.clone(), HostFacts { policy: built.policy, backup: built.backup });
     }

@@ -25,7 +25,7 @@ pub(crate) fn check(written: &Written, book: &Book, faults: &mut Faults) {
     for (name, host) in &written.hosts {
         let mut seen: BTreeMap<&str, &Place> = BTreeMap::new();
         for profile in &host.profiles {
-            if !written.profiles.contains_key(&profile.value) {
+            if !written.profiles.contains_key(&profile.value) && !faults.is_full() {
                 let known = written.profiles.keys().map(|p| p.as_str());
                 let fault = Fault::unknown(&profile.at, "profile", profile.as_str(), known);
                 book.unknown(&["profiles"], profile.as_str(), fault, faults);
