@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use tenure_policy::Set;
+use tenure_areas::set_tests;
+use tenure_policy::{Faults, Set};
 
+use crate::clock;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::set_files;
@@ -16,20 +18,33 @@ pub(crate) struct Checked {
     pub(crate) files: usize,
 }
 
-/// Reads and checks a set; when something is wrong, tells every fault and gives none.
+/// Reads and checks a set and runs its tests; when something is wrong, tells every fault and gives none.
 pub(crate) fn load(path: &Path, out: &mut Output) -> Result<Option<Checked>, Failure> {
     let texts = set_files::load(path)?;
-    match tenure_policy::load(&texts) {
-        Ok(set) => Ok(Some(Checked { set, files: texts.len() })),
-        Err(faults) => {
-            out.value(&serde_json::json!({ "faults": faults }));
-            for fault in &faults {
-                out.fault(fault);
+    let faults = match tenure_policy::load(&texts) {
+        Ok(set) => {
+            let failed = set_tests::run(&set, clock::now());
+            if failed.is_empty() {
+                return Ok(Some(Checked { set, files: texts.len() }));
             }
-            let (faults, files) = (faults.len(), texts.len());
-            let end = |number| if number == 1 { "" } else { "s" };
-            out.fault(format_args!("{faults} fault{} in {files} file{}", end(faults), end(files)));
-            Ok(None)
+            failed.with_sources(&texts)
         }
+        Err(faults) => faults,
+    };
+    tell(&faults, texts.len(), out);
+    Ok(None)
+}
+
+/// Tells what is wrong with a set.
+pub(crate) fn tell(faults: &Faults, files: usize, out: &mut Output) {
+    out.value(&serde_json::json!({ "faults": faults }));
+    for fault in faults {
+        out.fault(fault);
     }
+    out.fault(format_args!("{} in {}", count(faults.len(), "fault"), count(files, "file")));
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }

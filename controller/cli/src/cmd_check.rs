@@ -1,15 +1,13 @@
-//! `tenure check SET`: is this policy set whole, and does it keep what it promises? Every fault at once.
+//! `tenure check SET`: is this policy set whole, do its tests hold, and can it keep what it promises? Every fault at once.
 
 use std::path::PathBuf;
 
-use tenure_areas::set_tests;
-use tenure_policy::Faults;
 use tenure_trust::neutral;
 
+use crate::checked::{self, count};
 use crate::clock;
 use crate::failure::Failure;
 use crate::output::{Exit, Output};
-use crate::set_files;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -21,20 +19,12 @@ pub(crate) struct Args {
 
 /// Checks the set; 78 when something is wrong.
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
-    let files = set_files::load(&args.set)?;
-    let now = clock::now();
-    let set = match tenure_policy::load(&files) {
-        Ok(set) => set,
-        Err(faults) => return Ok(tell(faults, files.len(), out)),
-    };
-    let failed = set_tests::run(&set, now);
-    if !failed.is_empty() {
-        return Ok(tell(failed.with_sources(&files), files.len(), out));
-    }
-    let (tests, promises, notes) = (set.tests().len(), set.promises(), set.notes(now));
+    let Some(checked) = checked::load(&args.set, out)? else { return Ok(Exit::Config) };
+    let (files, tests, promises) = (checked.files, checked.set.tests().len(), checked.set.promises());
+    let notes = checked.set.notes(clock::now());
     out.value(&serde_json::json!({
         "faults": [],
-        "files": files.len(),
+        "files": files,
         "tests": tests,
         "promises": promises,
         "notes": notes,
@@ -44,24 +34,9 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     }
     out.line(format_args!(
         "{}, {}, {} attainable",
-        count(files.len(), "file"),
+        count(files, "file"),
         count(tests, "test"),
         count(promises.len(), "promise"),
     ));
     Ok(Exit::Clean)
-}
-
-/// Tells what is wrong with a set.
-pub(crate) fn tell(faults: Faults, files: usize, out: &mut Output) -> Exit {
-    out.value(&serde_json::json!({ "faults": faults }));
-    for fault in &faults {
-        out.fault(fault);
-    }
-    out.fault(format_args!("{} in {}", count(faults.len(), "fault"), count(files, "file")));
-    Exit::Config
-}
-
-/// `1 file`, `2 files`.
-pub(crate) fn count(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }

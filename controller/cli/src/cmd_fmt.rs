@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tenure_policy::{Faults, fmt};
 use tenure_trust::neutral;
 
-use crate::cmd_check::{count, tell};
+use crate::checked::{count, tell};
 use crate::failure::Failure;
 use crate::output::{Exit, Output};
 use crate::set_files;
@@ -39,7 +39,8 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         }
     }
     if !faults.is_empty() {
-        return Ok(tell(faults.with_sources(&files), files.len(), out));
+        tell(&faults.with_sources(&files), files.len(), out);
+        return Ok(Exit::Config);
     }
     out.value(&serde_json::json!({ "changed": changed.keys().collect::<Vec<_>>(), "written": !args.check }));
     for (path, form) in &changed {

@@ -6,6 +6,8 @@ pub mod calendar;
 pub mod duties;
 pub mod fault;
 pub mod fmt;
+#[cfg(test)]
+mod hostile_tests;
 pub mod names;
 pub mod nearest;
 pub mod plain;
