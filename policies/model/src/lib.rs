@@ -14,6 +14,7 @@ pub mod plain;
 pub mod read;
 #[cfg(test)]
 mod read_tests;
+pub mod reference;
 pub mod resolve;
 pub mod resolved;
 pub mod resolved_backup;

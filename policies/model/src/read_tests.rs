@@ -70,7 +70,13 @@ fn a_selector_that_is_missing_empty_or_null_is_refused() {
 #[test]
 fn every_kind_of_value_that_is_none_has_its_place_and_hint() {
     let table: &[(&str, &str, &str, &str)] = &[
-        ("valid_for: 90d", "valid_for: 90", "MustQuote 5:12", "90 must be quoted"),
+        ("valid_for: 90d", "valid_for: 90", "BadValue 5:12", "is not a period"),
+        (
+            "environment: production, site: \"Delft",
+            "environment: 12, site: \"Delft",
+            "MustQuote 76:71",
+            "12 must be quoted",
+        ),
         ("valid_for: 90d", "valid_for: 3m", "BadValue 5:12", "3m"),
         ("timezone: Europe/Amsterdam", "timezone: [Europe/Amsterdam]", "NotAValue 4:11", "found a list"),
         ("port: 8441", "port: \"8441\"", "BadValue 20:33", "without quotes"),

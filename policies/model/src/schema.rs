@@ -93,7 +93,7 @@ fn said(doc: &[&str]) -> String {
 }
 
 /// `a backup set` → `backup-set`.
-fn definition(name: &str) -> String {
+pub(crate) fn definition(name: &str) -> String {
     let words: Vec<&str> =
         name.split(' ').filter(|word| !matches!(*word, "a" | "an" | "the" | "of" | "in" | "by")).collect();
     words.join("-")

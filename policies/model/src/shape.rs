@@ -171,7 +171,9 @@ impl<T: Scalar> FromNode for T {
         let number = crate::plain::is_integer(text);
         let word = matches!(text, "true" | "false");
         match shape.kind {
-            ScalarKind::Text if plain && (number || word || crate::plain::is_float(text)) => {
+            ScalarKind::Text
+                if plain && (number || word || crate::plain::is_float(text)) && T::parse(text).is_ok() =>
+            {
                 let what = format!("{text} must be quoted here, where a text is meant ({})", shape.what);
                 faults
                     .push(Fault::new(&node.at, FaultCode::MustQuote, what).hint(format!("write \"{text}\"")));

@@ -12,6 +12,8 @@ struct Spot {
     end: (u32, u32),
     column: u32,
     flow: bool,
+    /// Whether it is a list or map without brackets: a comment behind its last line belongs to what is inside.
+    block: bool,
 }
 
 /// Gives each comment to an entry.
@@ -56,7 +58,8 @@ fn collect(entry: &Entry, path: &mut Vec<usize>, parent: Option<usize>, spots: &
         path.push(number);
         let here = spots.len();
         let Entry { start, end, column, flow, .. } = *inner;
-        spots.push(Spot { path: path.clone(), parent, start, end, column, flow });
+        let block = !flow && !matches!(inner.value, Value::Scalar(_));
+        spots.push(Spot { path: path.clone(), parent, start, end, column, flow, block });
         collect(inner, path, Some(here), spots);
         path.pop();
     }
@@ -70,7 +73,8 @@ fn entry<'a>(root: &'a mut Entry, path: &[usize]) -> &'a mut Entry {
 fn trailing(spots: &[Spot], line: std::ops::Range<usize>, at: (u32, u32)) -> Option<usize> {
     let ended = |spot: &usize| spots[*spot].end.0 == at.0 && spots[*spot].end <= at;
     if !line.is_empty() {
-        return line.clone().find(ended).or(Some(line.end - 1));
+        let whole = |spot: &usize| ended(spot) && !spots[*spot].block;
+        return line.clone().find(whole).or(Some(line.end - 1));
     }
     // Nothing starts in this line: something in brackets ends in it, or the comment stands alone.
     let mut here = line.start.checked_sub(1)?;

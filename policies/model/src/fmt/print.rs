@@ -68,13 +68,17 @@ fn list(items: &[Entry], indent: usize, out: &mut Vec<String>) {
         match one_line(&item.value, indent + 2) {
             Some(text) => out.push(with_comment(format!("{pad}- {text}"), &item.trailing)),
             None => {
-                // Behind a value of several lines there is no place for it: it goes above.
+                // Behind a value of several lines there is no place for it: it goes above. So do the comments with
+                // which the value itself begins: the dash stands before its first key.
                 out.extend(item.trailing.iter().map(|comment| format!("{pad}{comment}")));
-                let first = out.len();
-                inside(&item.value, indent + 2, out);
-                if let Some(line) = out.get_mut(first) {
+                let mut lines = Vec::new();
+                inside(&item.value, indent + 2, &mut lines);
+                let comments = lines.iter().take_while(|line| line.trim_start().starts_with('#')).count();
+                out.extend(lines.drain(..comments).map(|line| format!("{pad}{}", line.trim_start())));
+                if let Some(line) = lines.first_mut() {
                     *line = format!("{pad}- {}", line.trim_start());
                 }
+                out.append(&mut lines);
             }
         }
         out.extend(item.below.iter().map(|comment| format!("{pad}{comment}")));
@@ -83,7 +87,11 @@ fn list(items: &[Entry], indent: usize, out: &mut Vec<String>) {
 
 /// A value in one line, when it may stand so behind `before` characters.
 fn one_line(value: &Value, before: usize) -> Option<String> {
-    flat(value, 0).filter(|text| matches!(value, Value::Scalar(_)) || before + text.chars().count() <= WIDTH)
+    // Rules, logins, tests: each in a line of its own.
+    let of_maps =
+        matches!(value, Value::List(items) if items.iter().any(|item| matches!(item.value, Value::Map(_))));
+    let text = flat(value, 0).filter(|_| !of_maps)?;
+    (matches!(value, Value::Scalar(_)) || before + text.chars().count() <= WIDTH).then_some(text)
 }
 
 /// A value in brackets, when nothing in it has comments and it is not too deep.

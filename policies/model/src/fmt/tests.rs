@@ -119,6 +119,7 @@ fn quotes_stay_where_they_mean_something() {
         ("a: |\n  two\n  lines\n", "a: \"two\\nlines\\n\"\n"),
         ("a: |\n  # no comment\n", "a: \"# no comment\\n\"\n"),
         ("- - a\n  - b\n- []\n", "- [a, b]\n- []\n"),
+        ("- - [[[a]]] # b\n  - c\n", "# b\n- - - [[a]]\n  - c\n"),
     ] {
         assert_eq!(form(text), expected, "{text}");
     }
