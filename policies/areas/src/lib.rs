@@ -9,3 +9,8 @@ pub mod patch;
 pub mod port;
 pub mod set_tests;
 pub mod ssh_access;
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod laws;

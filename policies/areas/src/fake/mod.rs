@@ -6,6 +6,7 @@
 mod files;
 pub mod nft;
 mod packages;
+mod packets;
 mod sshd;
 
 use std::collections::BTreeMap;
@@ -219,6 +220,14 @@ impl FakeHost {
     pub fn reload_sshd(&self) {
         let mut state = self.state();
         state.sshd = sshd::Config::read(&state.files);
+    }
+
+    /// Does the first packet of a TCP connection from elsewhere reach a local port, by the ruleset as it stands?
+    pub fn reaches(&self, src: &str, port: u16) -> bool {
+        let state = self.state();
+        let src = src.parse().expect("a test has an address");
+        let syn = packets::Syn { src, port, now_ms: state.since_boot_ms };
+        packets::arrives(&state.nft, syn).expect("the fake host knows every expression that we emit")
     }
 
     // ---- logging in -------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::port::{PortError, PortResult};
 
 mod elements;
-use elements::{Element, overlap};
+use elements::Element;
+pub(super) use elements::overlap;
 
 /// Why a transaction is refused; nothing of it has happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,17 +37,17 @@ type Result<T> = std::result::Result<T, NftError>;
 pub(super) struct Ruleset {
     generation: u32,
     handles: u64,
-    tables: Vec<Table>,
+    pub(super) tables: Vec<Table>,
 }
 
 #[derive(Debug, Clone)]
-struct Table {
-    family: String,
+pub(super) struct Table {
+    pub(super) family: String,
     name: String,
     handle: u64,
     counters: Vec<Object>,
-    sets: Vec<Set>,
-    chains: Vec<Chain>,
+    pub(super) sets: Vec<Set>,
+    pub(super) chains: Vec<Chain>,
 }
 
 #[derive(Debug, Clone)]
@@ -56,26 +57,26 @@ struct Object {
 }
 
 #[derive(Debug, Clone)]
-struct Set {
-    name: String,
+pub(super) struct Set {
+    pub(super) name: String,
     handle: u64,
     body: Map<String, Value>,
-    elements: Vec<Element>,
+    pub(super) elements: Vec<Element>,
 }
 
 #[derive(Debug, Clone)]
-struct Chain {
-    name: String,
+pub(super) struct Chain {
+    pub(super) name: String,
     handle: u64,
-    body: Map<String, Value>,
-    rules: Vec<Rule>,
+    pub(super) body: Map<String, Value>,
+    pub(super) rules: Vec<Rule>,
 }
 
 #[derive(Debug, Clone)]
-struct Rule {
+pub(super) struct Rule {
     handle: u64,
     comment: Option<Value>,
-    expr: Vec<Value>,
+    pub(super) expr: Vec<Value>,
 }
 
 impl Ruleset {

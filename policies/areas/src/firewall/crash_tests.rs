@@ -21,7 +21,7 @@ pub(super) fn turn(host: &FakeHost, section: &FirewallSection) -> Report {
 }
 
 /// Passes until nothing more is done.
-pub(super) fn settle(host: &FakeHost, section: &FirewallSection) -> Report {
+pub(crate) fn settle(host: &FakeHost, section: &FirewallSection) -> Report {
     for _ in 0..8 {
         let report = turn(host, section);
         if report.done.is_empty() {
@@ -39,7 +39,7 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(host: &FakeHost, path: &str) 
 }
 
 /// What `tenure-agent confirm` writes.
-pub(super) fn confirm(host: &FakeHost) {
+pub(crate) fn confirm(host: &FakeHost) {
     let Some(trial) = read::<Trial>(host, state::TRIAL) else { return };
     let request = ConfirmRequest {
         number: trial.new.number,

@@ -99,8 +99,8 @@ impl AreaSpec for Firewall {
 }
 
 #[cfg(test)]
-mod crash_tests;
+pub(crate) mod crash_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

@@ -28,7 +28,7 @@ pub(super) fn inbound(id: &str, ports: Vec<Ports>, from: &[&str]) -> InboundRule
 }
 
 /// SSH from the office, HTTPS from anywhere, DNS to the resolvers, HTTP for `deploy`.
-pub(super) fn web() -> FirewallSection {
+pub(crate) fn web() -> FirewallSection {
     let addresses = |v4: &str, v6: &str| Addresses {
         v4: vec![v4.parse().expect("a valid literal")],
         v6: vec![v6.parse().expect("a valid literal")],
@@ -70,7 +70,7 @@ pub(super) fn web() -> FirewallSection {
 }
 
 /// As [`web`], with one more port.
-pub(super) fn web_wider() -> FirewallSection {
+pub(crate) fn web_wider() -> FirewallSection {
     let mut section = web();
     section.inbound.push(inbound("web/inbound/2", vec![tcp(8443)], &["office"]));
     section

@@ -63,4 +63,4 @@ impl AreaSpec for Patch {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

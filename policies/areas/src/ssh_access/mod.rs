@@ -69,4 +69,4 @@ impl AreaSpec for SshAccess {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::NftError;
 
 #[derive(Debug, Clone)]
-pub(super) struct Element {
-    pub(super) value: Value,
+pub(in crate::fake) struct Element {
+    pub(in crate::fake) value: Value,
     pub(super) timeout_s: Option<u64>,
     ends_ms: Option<u64>,
 }
@@ -27,7 +27,7 @@ impl Element {
         })
     }
 
-    pub(super) fn lives(&self, now_ms: u64) -> bool {
+    pub(in crate::fake) fn lives(&self, now_ms: u64) -> bool {
         self.ends_ms.is_none_or(|end| now_ms < end)
     }
 
@@ -42,7 +42,7 @@ impl Element {
 }
 
 /// Do two elements of an interval set share an address?
-pub(super) fn overlap(a: &Value, b: &Value) -> bool {
+pub(in crate::fake) fn overlap(a: &Value, b: &Value) -> bool {
     match (interval(a), interval(b)) {
         (Some((v4a, lo_a, hi_a)), Some((v4b, lo_b, hi_b))) => v4a == v4b && lo_a <= hi_b && lo_b <= hi_a,
         _ => a == b,
