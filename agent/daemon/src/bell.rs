@@ -31,7 +31,12 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wake {
     /// These bells rang, never none.
-    Rung(BTreeSet<Reason>),
+    Rung {
+        /// Which.
+        reasons: BTreeSet<Reason>,
+        /// When the first of them rang, in time of [`clock::monotonic`].
+        since: Duration,
+    },
     /// The agent ends.
     Stop,
 }
@@ -49,7 +54,17 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     bells: BTreeSet<Reason>,
+    since: Duration,
     stop: bool,
+}
+
+impl State {
+    fn add(&mut self, reason: Reason, at: Duration) {
+        if self.bells.is_empty() {
+            self.since = at;
+        }
+        self.bells.insert(reason);
+    }
 }
 
 impl Mailbox {
@@ -60,7 +75,8 @@ impl Mailbox {
 
     /// Rings; a bell that hangs there already is not rung twice. Never waits for the lane.
     pub fn ring(&self, reason: Reason) {
-        self.state().bells.insert(reason);
+        let now = clock::monotonic();
+        self.state().add(reason, now);
         self.0.rung.notify_all();
     }
 
@@ -79,10 +95,11 @@ impl Mailbox {
                 return Wake::Stop;
             }
             let now = clock::monotonic();
-            state.bells.extend(alarms.iter().filter(|(at, _)| *at <= now).map(|(_, reason)| *reason));
+            alarms.iter().filter(|(at, _)| *at <= now).for_each(|(_, reason)| state.add(*reason, now));
             let open = now >= not_before || state.bells.contains(&Reason::Operator);
             if open && !state.bells.is_empty() {
-                return Wake::Rung(std::mem::take(&mut state.bells));
+                let reasons = std::mem::take(&mut state.bells);
+                return Wake::Rung { reasons, since: state.since };
             }
             let ends = alarms.iter().map(|(at, _)| *at).chain((!open).then_some(not_before));
             state = match ends.filter(|at| *at > now).map(|at| at.saturating_sub(now)).min() {
@@ -102,6 +119,13 @@ impl Mailbox {
 mod tests {
     use super::*;
 
+    fn reasons(wake: Wake) -> BTreeSet<Reason> {
+        match wake {
+            Wake::Rung { reasons, .. } => reasons,
+            Wake::Stop => BTreeSet::new(),
+        }
+    }
+
     #[test]
     fn bells_coalesce_by_reason() {
         let mailbox = Mailbox::new();
@@ -110,11 +134,11 @@ mod tests {
         }
         mailbox.ring(Reason::Operator);
         let both = BTreeSet::from([Reason::KernelEvent, Reason::Operator]);
-        assert_eq!(mailbox.wait(&[], Duration::ZERO), Wake::Rung(both));
+        assert_eq!(reasons(mailbox.wait(&[], Duration::ZERO)), both);
         let due = [(clock::monotonic(), Reason::Timer)];
         assert_eq!(
-            mailbox.wait(&due, Duration::ZERO),
-            Wake::Rung(BTreeSet::from([Reason::Timer])),
+            reasons(mailbox.wait(&due, Duration::ZERO)),
+            BTreeSet::from([Reason::Timer]),
             "nothing was left over"
         );
     }
@@ -127,7 +151,7 @@ mod tests {
             (now + Duration::from_secs(900), Reason::Timer),
             (now + Duration::from_millis(5), Reason::TrialDue),
         ];
-        assert_eq!(mailbox.wait(&alarms, Duration::ZERO), Wake::Rung(BTreeSet::from([Reason::TrialDue])));
+        assert_eq!(reasons(mailbox.wait(&alarms, Duration::ZERO)), BTreeSet::from([Reason::TrialDue]));
     }
 
     #[test]
@@ -135,11 +159,11 @@ mod tests {
         let mailbox = Mailbox::new();
         let later = clock::monotonic() + Duration::from_millis(20);
         mailbox.ring(Reason::KernelEvent);
-        assert_eq!(mailbox.wait(&[], later), Wake::Rung(BTreeSet::from([Reason::KernelEvent])));
+        assert_eq!(reasons(mailbox.wait(&[], later)), BTreeSet::from([Reason::KernelEvent]));
         assert!(clock::monotonic() >= later);
         mailbox.ring(Reason::Operator);
         let far = clock::monotonic() + Duration::from_secs(600);
-        assert_eq!(mailbox.wait(&[], far), Wake::Rung(BTreeSet::from([Reason::Operator])));
+        assert_eq!(reasons(mailbox.wait(&[], far)), BTreeSet::from([Reason::Operator]));
     }
 
     #[test]
@@ -155,7 +179,7 @@ mod tests {
         mailbox.ring(Reason::Policy);
         mailbox.stop();
         let (first, second) = waiting.join().expect("lane");
-        assert_eq!(first, Wake::Rung(BTreeSet::from([Reason::Start])));
-        assert!(second == Wake::Stop || second == Wake::Rung(BTreeSet::from([Reason::Policy])));
+        assert_eq!(reasons(first), BTreeSet::from([Reason::Start]));
+        assert!(second == Wake::Stop || reasons(second) == BTreeSet::from([Reason::Policy]));
     }
 }

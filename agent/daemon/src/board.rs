@@ -72,6 +72,8 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
+    /// The policy changed and the host with it.
+    Applied,
     /// The host is again as the policy says.
     Restored,
     /// Told and left as it is.
@@ -150,6 +152,8 @@ pub struct Turn {
     pub reasons: Vec<Reason>,
     /// How long it took.
     pub took: Duration,
+    /// From the first bell that it answered to its end.
+    pub since_bell: Duration,
     /// When it ended.
     pub ended: Timestamp,
     /// The same in milliseconds since boot.
@@ -291,9 +295,16 @@ impl State {
             .iter()
             .filter(|f| !known.iter().any(|(kind, place)| *kind == f.kind && *place == f.place))
             .map(|f| (Outcome::Reported, f));
-        let mended = report.mended.iter().map(|f| (Outcome::Restored, f));
+        // What differs when a policy comes or a person asks is what they want changed, and nobody's drift.
+        let wanted = turn.reasons.iter().any(|r| matches!(r, Reason::Policy | Reason::Operator));
+        let outcome = if wanted { Outcome::Applied } else { Outcome::Restored };
+        let mended = report.mended.iter().map(|f| (outcome, f));
         for (outcome, finding) in mended.chain(fresh) {
             let after = finding.at.map(|at| turn.ended.duration_since(at).as_millis());
+            // A file tells the time of its change to the second only; the event about it came at once.
+            let told = turn.reasons.iter().any(|r| matches!(r, Reason::FileEvent | Reason::KernelEvent));
+            let bell = i128::try_from(turn.since_bell.as_millis()).unwrap_or(i128::MAX);
+            let after = after.map(|ms| if told && outcome == Outcome::Restored { ms.min(bell) } else { ms });
             let event = Event {
                 area: turn.area,
                 outcome,

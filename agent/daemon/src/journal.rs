@@ -37,6 +37,10 @@ pub fn chain(error: &dyn Error) -> String {
 
 /// systemd takes the service's standard error for the journal; a one-shot command's is the terminal, without prefix.
 fn line(priority: u8, message: &str) {
+    if cfg!(test) {
+        // Tests read what is shown and recorded; their own output stays readable.
+        return;
+    }
     let message = text::neutral(message.as_bytes(), LINE);
     let mut stderr = std::io::stderr().lock();
     let written = if crate::output::is_service() {

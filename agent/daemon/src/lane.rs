@@ -119,13 +119,13 @@ impl Worker {
         loop {
             match bells.wait(&alarms, self.pace.not_before()) {
                 Wake::Stop => return,
-                Wake::Rung(reasons) => alarms = self.turn(&reasons),
+                Wake::Rung { reasons, since } => alarms = self.turn(&reasons, since),
             }
         }
     }
 
     /// One pass, and when to wake without a bell.
-    fn turn(&mut self, reasons: &BTreeSet<Reason>) -> Vec<(Duration, Reason)> {
+    fn turn(&mut self, reasons: &BTreeSet<Reason>, rung: Duration) -> Vec<(Duration, Reason)> {
         let began = clock::monotonic();
         let heartbeat = began >= self.next_heartbeat;
         let Some(held) = self.tools.policy.get() else {
@@ -150,11 +150,12 @@ impl Worker {
             lifted,
             reasons: reasons.iter().copied().collect(),
             took: ended.saturating_sub(began),
+            since_bell: ended.saturating_sub(rung),
             ended: after.wall,
             ended_boot_ms: after.since_boot_ms,
         };
         self.tools.board.show(turn, &report);
-        tell(&report);
+        tell(&report, reasons);
         let mut alarms = vec![(self.next_heartbeat, Reason::Timer)];
         if let Some(pending) = &report.pending {
             let left = pending.until.duration_since(after.wall);
@@ -225,11 +226,13 @@ fn pass(
 }
 
 /// What the journal is told of a pass: what changed, and what a person must see to.
-fn tell(report: &Report) {
+fn tell(report: &Report, reasons: &BTreeSet<Reason>) {
     let area = &report.area;
+    let wanted = reasons.contains(&Reason::Policy) || reasons.contains(&Reason::Operator);
+    let word = if wanted { "applied" } else { "restored" };
     for finding in &report.mended {
         let by = finding.by.as_ref().map(|a| format!(" (pid {} {})", a.pid, a.comm)).unwrap_or_default();
-        journal::notice(&format!("{area}: restored {}: {}{by}", finding.place, finding.what));
+        journal::notice(&format!("{area}: {word} {}: {}{by}", finding.place, finding.what));
     }
     for done in &report.done {
         match &done.error {

@@ -53,7 +53,12 @@ fn way(way: WayIn) -> Way {
     let (by, place) = match by {
         By::Password => ("password".to_owned(), None),
         By::Key { fingerprint, who, place } => {
-            let who = if who.is_empty() { "somebody".to_owned() } else { who };
+            // Our own key files name rule and person in the comment: `tenure:<rule>:<person>`.
+            let who = match who.strip_prefix("tenure:").and_then(|rest| rest.rsplit(':').next()) {
+                Some(person) => person.to_owned(),
+                None if who.is_empty() => "somebody".to_owned(),
+                None => who,
+            };
             (format!("{who}'s key {fingerprint}"), (!place.is_empty()).then_some(place))
         }
     };

@@ -27,6 +27,8 @@ const PASSWD: u64 = 4 << 20;
 const HOME_PAUSE: Duration = Duration::from_millis(500);
 /// How often places that could not be watched (because they do not exist yet) are tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// The same after the account list changed: useradd(8) writes it before it makes the home.
+const SOON: Duration = Duration::from_millis(700);
 /// Events that wait; when there are more, every lane looks.
 const QUEUE: usize = 256;
 
@@ -133,6 +135,7 @@ impl Worker {
                 Ok(Noise::Accounts) => {
                     self.watch_all();
                     self.ring(Area::SshAccess);
+                    next_look = next_look.min(clock::monotonic() + SOON);
                 }
                 Ok(Noise::TooMuch) => self.ring_all(),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -148,7 +151,10 @@ impl Worker {
                 (home_rung, home_waits) = (now, false);
             }
             if now >= next_look {
-                self.watch_all();
+                if self.watch_all() {
+                    // A place that was not watched until now: nobody told what happened there before.
+                    self.ring(Area::SshAccess);
+                }
                 next_look = now + AGAIN;
             }
         }
@@ -162,13 +168,15 @@ impl Worker {
         Area::ALL.into_iter().for_each(|area| self.ring(area));
     }
 
-    /// Watches everything that exists; what does not is tried again later.
-    fn watch_all(&mut self) {
+    /// Watches everything that exists; what does not is tried again later. Was any of it not watched before?
+    fn watch_all(&mut self) -> bool {
+        let before = self.watched.len();
         self.watch_places();
         for home in homes() {
             self.watch(&home);
             self.watch(&home.join(".ssh"));
         }
+        self.watched.len() > before
     }
 
     fn watch_places(&mut self) {

@@ -40,7 +40,10 @@ pub(super) fn plan(config: &Path, args: &PlanArgs, out: Output) -> Result<Exit, 
     drop(_progress);
     out.document(&plan);
     show::plan(&plan, out);
-    Ok(exit_of_plan(&plan))
+    let exit = exits(&plan);
+    // "Changes" before "unknown": a plan answers what would be done.
+    let changes = exit.contains(&Exit::Changes) && !exit.contains(&Exit::Error);
+    Ok(if changes { Exit::Changes } else { worst(&exit) })
 }
 
 /// How everything stands: asked of the agent, or looked up where none runs.
@@ -64,7 +67,7 @@ pub(super) fn status(config: &Path, args: &PolicyArgs, out: Output) -> Result<Ex
     drop(progress);
     out.document(&plan);
     show::standing(&plan, out);
-    Ok(exit_of_plan(&plan))
+    Ok(worst(&exits(&plan)))
 }
 
 /// What others changed.
@@ -114,7 +117,12 @@ pub(super) fn verdict(area: &AreaPlan) -> Verdict {
     }
 }
 
-fn exit_of_plan(plan: &HostPlan) -> Exit {
+fn worst(exits: &[Exit]) -> Exit {
+    exits.iter().copied().max().unwrap_or(Exit::Clean)
+}
+
+/// What each area of a plan stands for.
+fn exits(plan: &HostPlan) -> Vec<Exit> {
     let areas = plan.areas.iter().map(|area| {
         let refused = area.look.as_ref().is_some_and(|look| look.refusal.is_some());
         match verdict(area) {
@@ -124,7 +132,7 @@ fn exit_of_plan(plan: &HostPlan) -> Exit {
             Verdict::Compliant | Verdict::Remediated | Verdict::Pending => Exit::Clean,
         }
     });
-    areas.max().unwrap_or(Exit::Clean)
+    areas.collect()
 }
 
 /// By the running agent where one runs, else by the configuration.

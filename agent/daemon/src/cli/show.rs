@@ -38,14 +38,20 @@ pub(super) fn plan(plan: &HostPlan, out: Output) {
         let place = way.place.clone().unwrap_or_default();
         vec![way.account.clone(), way.by.clone(), way.from.clone(), mark.to_owned(), place]
     };
-    let same = |a: &Way, b: &Way| a.account == b.account && a.by == b.by;
-    let lost = logins.lost.iter().map(|way| row(way, "LOST"));
-    let stays = logins.now.iter().filter(|way| !logins.lost.contains(way)).map(|way| row(way, "now"));
-    let after = logins.after.iter().map(|way| {
-        let known = logins.now.iter().any(|now| same(now, way) && now.from == way.from);
-        row(way, if known { "stays" } else { "after" })
+    let same = |a: &Way, b: &Way| a.account == b.account && a.by == b.by && a.from == b.from;
+    let now = logins.now.iter().map(|way| {
+        let stays = logins.after.iter().any(|after| same(after, way));
+        let mark = if logins.lost.contains(way) {
+            "LOST"
+        } else if stays {
+            "stays"
+        } else {
+            "now"
+        };
+        row(way, mark)
     });
-    let rows: Vec<Vec<String>> = lost.chain(stays).chain(after).collect();
+    let fresh = logins.after.iter().filter(|way| !logins.now.iter().any(|now| same(now, way)));
+    let rows: Vec<Vec<String>> = now.chain(fresh.map(|way| row(way, "after"))).collect();
     if !rows.is_empty() {
         out.line("");
         out.table(&["LOGS IN AS", "BY", "FROM", "", "WHERE THE KEY STANDS"], &rows);
@@ -242,6 +248,7 @@ pub(super) fn drift(drift: &Drift, out: Output) {
                 |actor| format!("pid {} {}", actor.pid, actor.comm),
             );
             let outcome = match e.outcome {
+                Outcome::Applied => "applied",
                 Outcome::Restored => "restored",
                 Outcome::Reported => "reported",
             };
