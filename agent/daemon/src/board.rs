@@ -304,7 +304,12 @@ impl State {
             // A file tells the time of its change to the second only; the event about it came at once.
             let told = turn.reasons.iter().any(|r| matches!(r, Reason::FileEvent | Reason::KernelEvent));
             let bell = i128::try_from(turn.since_bell.as_millis()).unwrap_or(i128::MAX);
-            let after = after.map(|ms| if told && outcome == Outcome::Restored { ms.min(bell) } else { ms });
+            let after = match (outcome, told) {
+                (_, true) => after.map(|ms| ms.min(bell)),
+                (Outcome::Restored, false) => after,
+                // Found by looking and not by being told: how long it took says nothing.
+                (Outcome::Reported | Outcome::Applied, false) => None,
+            };
             let event = Event {
                 area: turn.area,
                 outcome,
