@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tenure_policy::duties::Judged;
+use tenure_policy::resolve::Promised;
 use tenure_trust::neutral;
 
 use crate::checked::{self, count};
@@ -15,6 +17,9 @@ pub(crate) struct Args {
     /// The policy's file, or its directory
     #[arg(value_name = "SET", default_value = ".")]
     set: PathBuf,
+    /// Tell every promise with the duty it means and the worst case that the policy leads to
+    #[arg(long)]
+    promises: bool,
 }
 
 /// Checks the set; 78 when something is wrong.
@@ -32,11 +37,26 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     for note in &notes {
         out.line(neutral(&note.to_string()));
     }
-    out.line(format_args!(
-        "{}, {}, {} attainable",
-        count(files, "file"),
-        count(tests, "test"),
-        count(promises.len(), "promise"),
-    ));
+    if args.promises {
+        for promise in promises {
+            out.line(format_args!("{}: {}  \"{}\"", promise.tenant, promise.means, neutral(&promise.says)));
+            out.line(format_args!("    {}", neutral(&promise.worst_case)));
+        }
+    }
+    out.line(format_args!("{}, {}, {}", count(files, "file"), count(tests, "test"), say_promises(promises)));
     Ok(Exit::Clean)
+}
+
+/// How many promises the policy can keep, and how many nothing or only a person can judge.
+fn say_promises(promises: &[Promised]) -> String {
+    let judged = |by: Judged| promises.iter().filter(|promise| promise.judged == by).count();
+    let (person, nothing) = (judged(Judged::Attested), judged(Judged::NoProbe));
+    let mut said = format!("{} attainable", count(promises.len() - person - nothing, "promise"));
+    if person > 0 {
+        said.push_str(&format!(", {person} for a person to answer"));
+    }
+    if nothing > 0 {
+        said.push_str(&format!(", {nothing} without a probe"));
+    }
+    said
 }

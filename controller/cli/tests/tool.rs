@@ -379,6 +379,46 @@ fn a_set_with_faults_is_not_signed() {
     assert!(!Path::new(&desk.path("signed")).exists());
 }
 
+#[test]
+fn a_value_is_explained_from_policy_with_origin_and_reason() {
+    let ask = |words: &[&str]| tenure(&[&["explain", "--policy", &example()], words].concat());
+    let ran = ask(&["web1", "firewall.inbound"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert!(
+        lines[0].starts_with("from policy ") && lines[0].ends_with("not from what is live on web1"),
+        "{}",
+        ran.out
+    );
+    assert!(lines[1].starts_with("firewall.inbound.implied:ssh/admin/1  tcp/22 from office"), "{}", ran.out);
+    assert!(
+        lines[2].contains("fleet.yaml:") && lines[2].contains("profile base lets ops log in as admin"),
+        "{}",
+        ran.out
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&ask(&["web1", "patch", "--json"]).out).expect("is JSON");
+    assert_eq!(json["answers_from"], "policy");
+    assert_eq!(json["values"][2]["key"], "patch.security_within");
+    assert_eq!(json["values"][2]["origin"]["file"], "fleet.yaml");
+    let ran = ask(&["web9", "patch"]);
+    assert!(
+        ran.code == 1 && ran.err.contains("no host web9") && ran.err.contains("vault1, web1"),
+        "{}",
+        ran.err
+    );
+    let ran = ask(&["web1", "firewal"]);
+    assert!(ran.code == 1 && ran.err.contains("firewall.inbound"), "{}", ran.err);
+}
+
+#[test]
+fn promises_are_told_with_their_worst_case() {
+    let ran = tenure(&["check", "--promises", &example()]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("web1 3 a day, at worst 8 h between two"), "{}", ran.out);
+    assert!(ran.out.contains("unknown: no probe yet") && ran.out.contains("without a probe"), "{}", ran.out);
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("it is new");
     for entry in fs::read_dir(from).expect("it is there") {

@@ -38,8 +38,18 @@ fn failures(set: &Set, test: &PolicyTest, now: Timestamp) -> Failures {
         }),
         Asks::Outbound { from, to, user, accept, drop } => with_host(set, from, |host| {
             let addresses = addresses(set, from, *to);
-            let ask = |protocol, port| leaves(host, &addresses, *to, user.as_ref(), protocol, port);
-            packets(&format!("from {from} to {to}"), host, accept, drop, ask)
+            let way = format!("from {from} to {to}");
+            senders(host, user.as_ref())
+                .into_iter()
+                .flat_map(|(name, sender)| {
+                    // what every user may send is asked of one whom no rule names; what nobody may send, of all
+                    let accept: &[TestService] = if name.is_some() && user.is_none() { &[] } else { accept };
+                    let way = name.map_or(way.clone(), |name| format!("{way} as {name}"));
+                    packets(&way, host, accept, drop, |protocol, port| {
+                        leaves(host, &addresses, *to, sender, protocol, port)
+                    })
+                })
+                .collect()
         }),
         Asks::Login { who, from, to, account, accept } => with_host(set, to, |host| {
             let addresses = addresses(set, to, *from);
@@ -155,17 +165,29 @@ fn leaves(
     host: &Host,
     addresses: &[IpAddr],
     to: IpAddr,
-    user: Option<&UnixUser>,
+    sender: Sender,
     protocol: Protocol,
     port: u16,
 ) -> Decision {
     first_refusal(addresses, |from| match &host.table {
-        Some((table, bits)) => {
-            let uid = user.and_then(|user| bits.uids.get(user));
-            outbound(table, from, to, protocol, port, uid.map_or(Sender::Nobody, |uid| Sender::Uid(*uid)))
-        }
+        Some((table, _)) => outbound(table, from, to, protocol, port, sender),
         None => no_firewall(),
     })
+}
+
+/// Who sends: the one user of the test, or one whom no rule names and everyone whom a rule names.
+fn senders<'a>(host: &'a Host, user: Option<&'a UnixUser>) -> Vec<(Option<&'a UnixUser>, Sender)> {
+    let uids = host.table.as_ref().map(|(_, bits)| &bits.uids);
+    match user {
+        Some(user) => {
+            let uid = uids.and_then(|uids| uids.get(user));
+            vec![(Some(user), uid.map_or(Sender::Nobody, |uid| Sender::Uid(*uid)))]
+        }
+        None => {
+            let named = uids.into_iter().flatten().map(|(user, uid)| (Some(user), Sender::Uid(*uid)));
+            std::iter::once((None, Sender::Nobody)).chain(named).collect()
+        }
+    }
 }
 
 /// The answer for all addresses of a host: the first that lets through, else the first.
@@ -259,7 +281,8 @@ hosts:
             "{ from: 203.0.113.9, to: web1, accept: [ssh] }",
             "{ from: 203.0.113.66, to: web1, drop: [ssh, https] }",
             "{ from: web1, to: 198.51.100.53, user: _apt, accept: [dns] }",
-            "{ from: web1, to: 198.51.100.53, drop: [dns, tcp/1-65535] }",
+            "{ from: web1, to: 198.51.100.53, user: www-data, drop: [dns, tcp/1-65535] }",
+            "{ from: web1, to: 198.51.100.54, drop: [dns, tcp/1-65535] }",
             "{ login: marit, from: 203.0.113.9, to: web1, as: admin, expect: accept }",
             "{ login: marit, from: 203.0.113.66, to: web1, as: admin, expect: drop }",
             "{ login: marit, from: 192.0.2.77, to: web1, as: admin, expect: drop }",
@@ -283,6 +306,11 @@ hosts:
         assert!(one.len() == 1 && one[0].contains("(tcp/9005)"), "{one:?}");
         let one = failing("{ from: web1, to: 198.51.100.53, accept: [dns] }");
         assert_eq!(one.len(), 2, "tcp and udp: {one:?}");
+        let one = failing("{ from: web1, to: 198.51.100.53, drop: [dns] }");
+        assert!(
+            one.len() == 2 && one[0].contains("as _apt gets through"),
+            "a user whom a rule names: {one:?}"
+        );
         let one = failing("{ from: \"2001:db8::1\", to: web1, accept: [https] }");
         assert!(one.len() == 1 && one[0].contains("no address of this family"), "{one:?}");
         let one = failing("{ login: marit, from: 192.0.2.77, to: web1, as: admin, expect: accept }");
