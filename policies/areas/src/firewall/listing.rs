@@ -8,7 +8,7 @@ use serde_json::Value;
 use tenure_trust::Hash;
 
 use super::describe;
-use super::nft::{Shown, TABLE, render};
+use super::nft::{Shown, TABLE, object, render};
 
 /// Largest listing that is read: 65,536 intervals take about 8 MiB.
 pub const MAX_LISTING: usize = 64 * 1024 * 1024;
@@ -130,7 +130,7 @@ impl Listing {
                 let mut expr = body.get_mut("expr").map(Value::take).unwrap_or_default();
                 canonical(&mut expr);
                 let comment = body.get_mut("comment").map(Value::take).unwrap_or_default();
-                let rule = serde_json::json!({"comment": comment, "expr": expr});
+                let rule = object([("comment", comment), ("expr", expr)]);
                 self.chains.entry(chain).or_default().rules.push(rule.to_string());
             }
             other => {
@@ -298,9 +298,8 @@ fn canonical(value: &mut Value) {
                 items.sort_by_cached_key(Value::to_string);
             }
             if let Some(Value::Object(matched)) = object.get_mut("match") {
-                let on_protocol = matched
-                    .get("left")
-                    .is_some_and(|left| *left == serde_json::json!({"meta": {"key": "l4proto"}}));
+                let key = matched.get("left").and_then(|left| left.get("meta")?.get("key")?.as_str());
+                let on_protocol = key == Some("l4proto");
                 if matched.get("op").and_then(Value::as_str) == Some("in")
                     && let Some(Value::Array(items)) = matched.get_mut("right")
                 {

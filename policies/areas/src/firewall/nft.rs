@@ -2,7 +2,7 @@
 //! Made by hand and not with the `nftables` crate's types: those cannot express a set of `nf_proto` (the live set of a trial),
 //! keep set flags in random order, and the crate can start processes.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tenure_trust::Hash;
 
 use super::table::{AddressSet, Family, Hook, Match, Rule, Table, Then};
@@ -198,11 +198,18 @@ fn chain_object(name: &str) -> Value {
 }
 
 fn rule_object(chain: &str, expr: Vec<Value>, comment: Option<&str>) -> Value {
-    let mut rule = json!({"family": "inet", "table": TABLE, "chain": chain, "expr": expr});
-    if let (Some(object), Some(comment)) = (rule.as_object_mut(), comment) {
-        object.insert("comment".into(), comment.into());
+    let at =
+        [("family", "inet".into()), ("table", TABLE.into()), ("chain", chain.into()), ("expr", expr.into())];
+    let mut rule: Map<String, Value> = at.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+    if let Some(comment) = comment {
+        rule.insert("comment".into(), comment.into());
     }
-    json!({"rule": rule})
+    object([("rule", Value::Object(rule))])
+}
+
+/// An object of values that are moved: `json!` would copy each of them through a serializer, level by level.
+pub(super) fn object<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+    Value::Object(pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
 }
 
 fn element(address: String, length: u8, full: u8) -> Value {
@@ -226,8 +233,11 @@ fn expressions(number: u32, rule: &Rule) -> Vec<Value> {
 }
 
 fn expression(number: u32, m: &Match) -> Value {
-    let is = |left: Value, right: Value| json!({"match": {"op": "==", "left": left, "right": right}});
-    let within = |left: Value, right: Value| json!({"match": {"op": "in", "left": left, "right": right}});
+    let matched = |op: &str, left: Value, right: Value| {
+        object([("match", object([("op", op.into()), ("left", left), ("right", right)]))])
+    };
+    let is = |left: Value, right: Value| matched("==", left, right);
+    let within = |left: Value, right: Value| matched("in", left, right);
     let meta = |key: &str| json!({"meta": {"key": key}});
     let ct = |key: &str| json!({"ct": {"key": key}});
     let field = |protocol: &str, field: &str| json!({"payload": {"protocol": protocol, "field": field}});
@@ -273,5 +283,5 @@ fn networks6(nets: &[ipnet::Ipv6Net]) -> Value {
 
 /// nft lists an anonymous set of one as the element itself.
 fn one_or_set(mut values: Vec<Value>) -> Value {
-    if values.len() == 1 { values.remove(0) } else { json!({"set": values}) }
+    if values.len() == 1 { values.remove(0) } else { object([("set", values.into())]) }
 }

@@ -56,8 +56,11 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
         _ => vec![],
     };
     let mut here = Here { confirmed, trial, ..Here::default() };
+    let given_up =
+        |trial: &Trial| refused.as_ref().is_some_and(|r: &state::Refused| r.hash == trial.new.hash);
     let ending = match (&here.trial, live, &confirm) {
         (None, ..) => false,
+        (Some(trial), ..) if given_up(trial) => true,
         (Some(trial), Some(true), None) => wanted.as_ref().map(Table::hash) != Some(trial.new.hash),
         (Some(_), ..) => true,
     };

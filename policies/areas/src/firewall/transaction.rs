@@ -140,17 +140,17 @@ fn set(name: &str) -> Value {
 }
 
 fn add(object: Value) -> Value {
-    json!({"add": object})
+    nft::object([("add", object)])
 }
 
 fn delete(object: Value) -> Value {
-    json!({"delete": object})
+    nft::object([("delete", object)])
 }
 
 fn flush(object: Value) -> Value {
-    json!({"flush": object})
+    nft::object([("flush", object)])
 }
 
 fn text(commands: Vec<Value>) -> String {
-    json!({"nftables": commands}).to_string()
+    nft::object([("nftables", commands.into())]).to_string()
 }
