@@ -32,6 +32,14 @@ struct Law<A: AreaSpec> {
     spare: &'static [&'static str],
 }
 
+/// What happens at a write.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Fails,
+    Kills,
+    KillsThenReboot,
+}
+
 impl<A: AreaSpec> Law<A> {
     fn turn(&self, host: &FakeHost, mode: Mode) -> Report {
         pass::<A>(&A::desired(&self.section), mode, host, host, &|| host.now())
@@ -140,17 +148,20 @@ impl<A: AreaSpec> Law<A> {
 
     fn faults_leave_a_way_in(&self) {
         for (name, start) in &self.starts {
-            for kill in [true, false] {
+            for fault in [Fault::Fails, Fault::Kills, Fault::KillsThenReboot] {
                 for n in 1.. {
-                    let what = format!("{name}, {} at write {n}", if kill { "killed" } else { "failed" });
+                    let what = format!("{name}, {fault:?} at write {n}");
                     let host = start();
                     let before = host.writes();
                     // What somebody else has cut before we come is not ours; in the end it must be open.
-                    let was_open = (self.open)(&host);
-                    if kill {
-                        host.kill_before_write(n)
-                    } else {
-                        host.fail_write(n)
+                    let untouched = start();
+                    if matches!(fault, Fault::KillsThenReboot) {
+                        untouched.reboot();
+                    }
+                    let was_open = (self.open)(&host) && (self.open)(&untouched);
+                    match fault {
+                        Fault::Fails => host.fail_write(n),
+                        Fault::Kills | Fault::KillsThenReboot => host.kill_before_write(n),
                     }
                     for _ in 0..4 {
                         let _ = self.turn(&host, Mode::Enforce);
@@ -160,6 +171,10 @@ impl<A: AreaSpec> Law<A> {
                     }
                     let struck = host.writes() >= before + n;
                     host.revive();
+                    if matches!(fault, Fault::KillsThenReboot) {
+                        // Every daemon reads what stands on disk.
+                        host.reboot();
+                    }
                     // Whatever runs by the kernel's clock ends.
                     host.advance_ms(120_000);
                     assert!((self.open)(&host) || !was_open, "{}: {what}: cut after a while", A::NAME);

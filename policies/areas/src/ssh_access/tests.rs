@@ -382,10 +382,14 @@ fn a_kill_at_any_write_of_a_change_leaves_a_way_in() {
             host.write_as("/home/admin/.ssh/authorized_keys", format!("{JEROEN} j\n"), 1000, 0o600);
             host.kill_before_write(n);
             let _ = turn(&host, &next, Mode::Enforce);
-            let open = [("admin", OFFICE), ("admin", NEW_OFFICE), ("app", OFFICE)]
-                .iter()
-                .any(|(user, addr)| [MARIT, JEROEN, EVIL].iter().any(|key| host.lets_in(user, key, addr)));
-            assert!(open, "{name}: nobody gets in after a kill before write {n}");
+            let open = || {
+                [("admin", OFFICE), ("admin", NEW_OFFICE), ("app", OFFICE)]
+                    .iter()
+                    .any(|(user, addr)| [MARIT, JEROEN, EVIL].iter().any(|key| host.lets_in(user, key, addr)))
+            };
+            assert!(open(), "{name}: nobody gets in after a kill before write {n}");
+            host.reload_sshd();
+            assert!(open(), "{name}: nobody gets in when sshd restarts after a kill before write {n}");
             if !host.revive() {
                 assert!(n > 1, "{name}: the change writes something");
                 break;
