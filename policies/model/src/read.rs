@@ -1,5 +1,6 @@
 //! A set of files read as one: parts add up, a name given twice is a fault, all faults come at once.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::{Fault, FaultCode, Faults, Place};
@@ -60,7 +61,7 @@ pub fn read_all(files: &BTreeMap<String, String>) -> Reading {
         faults.push(fault);
         return Reading { written: None, names: BTreeMap::new(), partial: true, faults };
     }
-    let mut set = Set { entries: Vec::new() };
+    let mut set = Set::default();
     let mut partial = false;
     for (path, text) in files {
         let Some(role) = role(path) else {
@@ -174,8 +175,11 @@ fn unknown_file(path: &str) -> Fault {
 }
 
 /// The sections of all files.
+#[derive(Default)]
 struct Set {
     entries: Vec<(Key, Node)>,
+    /// Section and name → where it is defined.
+    known: BTreeMap<(String, String), Place>,
 }
 
 impl Set {
@@ -194,26 +198,28 @@ impl Set {
         }
     }
 
-    fn add_section(&mut self, key: Key, node: Node, faults: &mut Faults) {
+    fn add_section(&mut self, key: Key, mut node: Node, faults: &mut Faults) {
+        if sections_of_names().any(|section| section == key.text)
+            && let Kind::Map(entries) = &mut node.kind
+        {
+            entries.retain(|(name, _)| match self.known.entry((key.text.clone(), name.text.clone())) {
+                Entry::Vacant(free) => {
+                    free.insert(name.at.clone());
+                    true
+                }
+                Entry::Occupied(first) => {
+                    faults.push(twice(name, first.get()));
+                    false
+                }
+            });
+        }
         let Some((first, present)) = self.entries.iter_mut().find(|(k, _)| k.text == key.text) else {
             self.entries.push((key, node));
             return;
         };
         let names = sections_of_names().any(|section| section == key.text);
         match (&mut present.kind, node.kind) {
-            (Kind::Map(entries), Kind::Map(more)) if names => {
-                let mut known: BTreeMap<String, Place> =
-                    entries.iter().map(|(k, _)| (k.text.clone(), k.at.clone())).collect();
-                for (key, node) in more {
-                    match known.get(&key.text) {
-                        Some(place) => faults.push(twice(&key, place)),
-                        None => {
-                            known.insert(key.text.clone(), key.at.clone());
-                            entries.push((key, node));
-                        }
-                    }
-                }
-            }
+            (Kind::Map(entries), Kind::Map(more)) if names => entries.extend(more),
             (Kind::List(items), Kind::List(more)) => items.extend(more),
             (Kind::Scalar { text: a, plain: p }, Kind::Scalar { text: b, plain: q })
                 if *a == b && *p == q => {}

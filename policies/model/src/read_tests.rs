@@ -230,6 +230,15 @@ fn the_rest_is_there_for_the_rules_of_meaning() {
 }
 
 #[test]
+fn many_files_beside_many_names_cost_no_more_than_their_bytes() {
+    let names: String = (0..40_000).map(|i| format!("  n{i}: [192.0.2.1]\n")).collect();
+    let mut set = files(&[("fleet.yaml", &format!("networks:\n{names}"))]);
+    set.extend((0..MAX_FILES - 1).map(|i| (format!("networks/m{i}.yaml"), "[192.0.2.1]\n".to_owned())));
+    let reading = read_all(&set);
+    assert_eq!(reading.names["networks"].len(), 40_000 + MAX_FILES - 1);
+}
+
+#[test]
 fn a_set_has_an_end() {
     let many: BTreeMap<String, String> =
         (0..=MAX_FILES).map(|i| (format!("{i}.yaml"), "a: 1".to_owned())).collect();

@@ -492,16 +492,20 @@ fn refuse_tabs(
     if !text.contains('\t') {
         return;
     }
-    for (number, line) in text.split('\n').enumerate() {
-        let number = number + 1;
-        let comment =
-            comments.iter().find(|c| c.line as usize == number).map_or(usize::MAX, |c| c.column as usize - 1);
-        for (column, _) in line.chars().enumerate().filter(|(_, c)| *c == '\t') {
-            let inside = quoted.iter().any(|(from, to)| *from <= (number, column) && (number, column) < *to);
-            if !inside && column < comment {
-                faults.push(tab_fault(&place(number, column + 1)));
-                break;
-            }
+    // Both lists are in the order of the file.
+    let comment_in = |line: usize| {
+        let next = comments.partition_point(|comment| (comment.line as usize) < line);
+        comments.get(next).filter(|c| c.line as usize == line).map_or(usize::MAX, |c| c.column as usize - 1)
+    };
+    let is_quoted = |at: (usize, usize)| {
+        let next = quoted.partition_point(|(_, end)| *end <= at);
+        quoted.get(next).is_some_and(|(start, _)| *start <= at)
+    };
+    for (number, line) in (1..).zip(text.split('\n')).filter(|(_, line)| line.contains('\t')) {
+        let comment = comment_in(number);
+        let mut tabs = line.chars().enumerate().filter(|(_, c)| *c == '\t').map(|(column, _)| column);
+        if let Some(column) = tabs.find(|column| *column < comment && !is_quoted((number, *column))) {
+            faults.push(tab_fault(&place(number, column + 1)));
         }
     }
 }

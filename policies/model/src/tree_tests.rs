@@ -168,6 +168,15 @@ fn many_keys_cost_no_more_than_their_bytes() {
 }
 
 #[test]
+fn many_tabs_comments_and_quotes_cost_no_more_than_their_bytes() {
+    let line = "- \"\t\" #\tc\n";
+    let text = line.repeat(MAX_FILE / line.len());
+    assert_eq!(faults_of(&text), []);
+    let wrong = "- \"\t\"\t#\tc\n".repeat(MAX_FILE / (line.len() + 1));
+    assert_eq!(faults_of(&wrong).len(), crate::fault::MAX_FAULTS);
+}
+
+#[test]
 fn comments_are_kept_with_their_places() {
     let mut faults = Faults::new();
     let tree = parse("a.yaml", "# one\na: 1 # two\n", &mut faults).expect("is good YAML");
