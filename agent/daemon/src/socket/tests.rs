@@ -64,6 +64,10 @@ fn garbage_gets_a_refusal_and_the_next_peer_its_answer() {
         assert!(answer.starts_with("{\"refused\":"), "{bad:?} gave {answer:?}");
     }
     raw(&dir, &vec![b'a'; REQUEST_LIMIT * 50]);
+    // A request that would be a good one, were it not so long.
+    let mut long = vec![b' '; REQUEST_LIMIT * 2];
+    long.extend(b"\"settle\"\n");
+    assert!(!raw(&dir, &long).contains("settled"), "what is too long is not even read");
     assert_eq!(raw(&dir, b""), "");
     let path = dir.path().join("agent.sock");
     assert_eq!(ask(&path, &Request::Settle).expect("answer"), Answer::Settled);
