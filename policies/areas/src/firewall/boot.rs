@@ -116,3 +116,62 @@ fn management(section: &FirewallSection) -> Vec<NetworkName> {
     names.dedup();
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::firewall::evaluate::inbound;
+    use crate::firewall::samples::web;
+    use crate::firewall::state::Ruleset;
+
+    fn confirmed() -> Vec<u8> {
+        let table = compile(&web(), &HostBits::assumed(&web())).unwrap();
+        let at = "2026-11-22T12:00:00Z".parse().unwrap();
+        serde_json::to_vec(&Confirmed { at, ruleset: Ruleset::new(7, table) }).unwrap()
+    }
+
+    #[test]
+    fn the_confirmed_ruleset_is_loaded_only_when_its_hash_holds() {
+        let section = web();
+        let Boot::Confirmed { number: 7, json } = choose(Ok(Some(confirmed())), true, Some(&section)) else {
+            panic!("not the confirmed one");
+        };
+        assert!(json.contains("g7_input"));
+        let bent =
+            String::from_utf8(confirmed()).unwrap().replace("203.0.113.0/24", "0.0.0.0/0").into_bytes();
+        let half = confirmed()[..500].to_vec();
+        let cases =
+            [Ok(Some(bent)), Ok(Some(half)), Ok(Some(vec![])), Ok(None), Err("a symbolic link".to_string())];
+        for broken in cases {
+            let Boot::Baseline { json, why } = choose(broken.clone(), true, Some(&section)) else {
+                panic!("{broken:?}");
+            };
+            assert!(json.contains("203.0.113.0") && !json.contains("g7_"), "{broken:?}");
+            assert!(why.ends_with("the baseline drops everything but SSH from office"), "{why}");
+        }
+        assert_eq!(choose(Ok(None), false, Some(&section)), Boot::Nothing);
+    }
+
+    #[test]
+    fn the_baseline_keeps_the_management_path_and_nothing_else() {
+        let reached = |table: &Table, from: &str, port| {
+            let here: IpAddr =
+                if from.contains(':') { "::2".parse().unwrap() } else { "10.0.0.2".parse().unwrap() };
+            inbound(table, from.parse().unwrap(), here, Protocol::Tcp, port).accept
+        };
+        let known = baseline(Some(&web())).table;
+        for (from, port, open) in [
+            ("203.0.113.9", 22, true),
+            ("2001:db8:10::9", 22, true),
+            ("192.0.2.1", 22, false),
+            ("203.0.113.9", 443, false),
+        ] {
+            assert_eq!(reached(&known, from, port), open, "{from} {port}");
+        }
+        let blind = baseline(None);
+        assert!(reached(&blind.table, "192.0.2.1", 22) && !reached(&blind.table, "192.0.2.1", 443));
+        assert_eq!(blind.lets_in, "SSH from anywhere (no policy could be read)");
+    }
+}

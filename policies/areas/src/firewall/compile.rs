@@ -413,3 +413,76 @@ fn policy_rule(id: &RuleId, matches: Vec<Match>, counted: bool) -> Rule {
         comment: Some(format!("rule:{id}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::samples::{inbound, network, tcp, web};
+
+    #[test]
+    fn ports_are_merged_as_nft_lists_them() {
+        assert_eq!(merged(vec![(443, 444), (80, 90), (85, 100), (445, 445)]), vec![(80, 100), (443, 445)]);
+        assert_eq!(merged(vec![(0, 65535), (22, 22)]), vec![(0, 65535)]);
+        assert_eq!(merged(vec![(65535, 65535), (65534, 65534)]), vec![(65534, 65535)]);
+    }
+
+    #[test]
+    fn what_selects_nothing_is_refused_and_never_means_everything() {
+        type Change = fn(&mut FirewallSection);
+        let cases: [(Change, &str); 6] = [
+            (|s| s.inbound[0].ports.clear(), "rule implied:ssh/admin has an empty list of ports"),
+            (
+                |s| s.inbound[0].from = Peers::Networks(vec![]),
+                "rule implied:ssh/admin has an empty list of networks",
+            ),
+            (
+                |s| s.outbound[0].users = Users::Named(vec![]),
+                "rule base/outbound/1 has an empty list of users",
+            ),
+            (
+                |s| s.inbound.push(inbound("x", vec![tcp(1)], &["nowhere"])),
+                "x names the network nowhere, which the section does not resolve",
+            ),
+            (
+                |s| s.blocks.push(network("nowhere")),
+                "block names the network nowhere, which the section does not resolve",
+            ),
+            (
+                |s| s.inbound[0].ports[0].last = 21,
+                "rule implied:ssh/admin has the ports 22-21, which end before they begin",
+            ),
+        ];
+        for (change, said) in cases {
+            let mut section = web();
+            change(&mut section);
+            assert_eq!(compile(&section, &HostBits::assumed(&section)).unwrap_err().to_string(), said);
+        }
+        let unknown = compile(&web(), &HostBits::default()).unwrap_err();
+        assert!(
+            matches!(&unknown, CompileError::UnknownUser { user, .. } if user.as_str() == "deploy"),
+            "{unknown}"
+        );
+    }
+
+    #[test]
+    fn a_network_without_addresses_opens_nothing() {
+        let mut section = web();
+        section.networks.insert(network("empty"), tenure_policy::resolved::Addresses::default());
+        section.inbound = vec![inbound("x", vec![tcp(1)], &["empty"])];
+        let table = compile(&section, &HostBits::assumed(&section)).unwrap();
+        let opens = |rule: &Rule| rule.comment.as_deref() == Some("rule:x");
+        assert!(!table.chains.values().flatten().any(opens));
+    }
+
+    #[test]
+    fn more_intervals_than_the_kernel_takes_are_refused() {
+        let mut section = web();
+        let every_other = (0..70_000u32).map(|i| Ipv4Net::from(std::net::Ipv4Addr::from_bits(i * 2)));
+        section.networks.get_mut(&network("office")).unwrap().v4 = every_other.collect();
+        let error = compile(&section, &HostBits::assumed(&section)).unwrap_err();
+        assert!(
+            matches!(error, CompileError::TooManyIntervals { count } if count > MAX_INTERVALS),
+            "{error}"
+        );
+    }
+}

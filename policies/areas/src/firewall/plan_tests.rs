@@ -115,6 +115,43 @@ fn a_prolonged_live_set_does_not_prolong_the_trial() {
 }
 
 #[test]
+fn a_live_set_that_somebody_emptied_ends_the_trial_at_once() {
+    let host = confirmed();
+    turn(&host, &web_wider());
+    let one = r#"{"nftables":[{"delete":{"element":{"family":"inet","table":"tenure","name":"g2_live","elem":["ipv6"]}}}]}"#;
+    host.nft_as(4711, "nft", one).unwrap();
+    host.advance_ms(1000);
+    confirm(&host);
+    let report = turn(&host, &web_wider());
+    assert_eq!((report.verdict, kinds(&report)), (Verdict::Drifted, vec!["trial-expired"]));
+    assert!(!host.nft_listing().contains("g2_"), "the new ruleset is still there");
+}
+
+#[test]
+fn a_trial_that_somebody_gives_up_ends_and_cuts() {
+    let host = confirmed();
+    host.write_as("/proc/net/fib_trie", "     |-- 198.51.100.11\n        /32 host LOCAL\n", 0, 0o444);
+    turn(&host, &web_wider());
+    let trial = read::<Trial>(&host, state::TRIAL).unwrap();
+    let opened = Flow {
+        protocol: 6,
+        src: "203.0.113.9".parse().unwrap(),
+        dst: "198.51.100.11".parse().unwrap(),
+        sport: 50_000,
+        dport: 8443,
+    };
+    host.set_flows(vec![opened]);
+    let given_up =
+        Refused { number: 2, hash: trial.new.hash, why: "somebody gave it up".into(), at: host.now().wall };
+    host.write_as(state::REFUSED, serde_json::to_vec(&given_up).unwrap(), 0, 0o600);
+    let report = turn(&host, &web_wider());
+    assert!(report.findings[0].what.contains("somebody gave it up"), "{report:#?}");
+    assert!(!host.nft_listing().contains("g2_"), "the new ruleset is still there");
+    let flows = crate::port::HostRead::ask(&host, &crate::port::Query::Flows).unwrap();
+    assert!(flows.is_empty(), "what the trial opened is still open");
+}
+
+#[test]
 fn a_flushed_ruleset_is_restored_and_the_process_named() {
     let host = confirmed();
     let before = listing(&host);
