@@ -23,7 +23,7 @@ pub struct Facts {
     pub drop_in: Managed,
     /// Our key files by name (which is the account's).
     pub key_files: BTreeMap<String, Managed>,
-    /// Owner and mode of our directories where they are not as they must be.
+    /// Owner and mode of our directories and those above where sshd would not believe key files below them.
     pub directories: Vec<Place>,
     /// With which drop-in sshd last read its configuration at our asking.
     pub reloaded: Option<Hash>,

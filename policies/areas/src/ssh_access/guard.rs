@@ -9,7 +9,7 @@ use super::config::Reading;
 use super::facts::{Facts, Managed};
 use super::plan::{key_path, management};
 use super::step::Step;
-use super::{DROP_IN, Desired, config, render};
+use super::{DROP_IN, Desired, KEYS, config, render};
 use crate::area::{Approved, Plan, Refusal};
 
 pub(super) fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Result<Approved<Step>, Refusal> {
@@ -22,6 +22,17 @@ pub(super) fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Resul
                 config::MAIN
             ),
             hint: format!("make `Include {}/*.conf` the first line of {}", config::DIRECTORY, config::MAIN),
+        });
+    }
+    // Once sshd reads our keys a directory that somebody opened is drift like any other: what can be restored is.
+    if facts.reloaded.is_none()
+        && let Some(place) = facts.directories.first()
+    {
+        return Err(Refusal {
+            kind: "directory-unsafe".into(),
+            rule: None,
+            what: format!("sshd would take no key from {KEYS}: {} has {}", place.path, place.why),
+            hint: "mend it, then the next pass goes on".into(),
         });
     }
     let all: Vec<&Login> = desired.section.logins.iter().collect();

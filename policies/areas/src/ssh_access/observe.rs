@@ -216,9 +216,9 @@ impl Seer<'_> {
         files
     }
 
-    /// sshd's StrictModes wants them root's; the account must be able to pass through.
+    /// sshd's StrictModes wants them and all above root's (else it takes no key: measured); the account must be able to pass.
     fn directories(&self) -> Vec<Place> {
-        let looks = ["/etc/ssh/tenure", KEYS].into_iter().filter_map(|path| {
+        let looks = ["/etc", "/etc/ssh", "/etc/ssh/tenure", KEYS].into_iter().filter_map(|path| {
             let stat = match self.host.stat(&Beneath::of(path)) {
                 Ok(stat) => stat,
                 Err(_) => return None,

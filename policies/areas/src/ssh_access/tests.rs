@@ -250,6 +250,32 @@ fn a_configuration_that_does_not_read_the_drop_in_is_refused() {
 }
 
 #[test]
+fn directories_below_which_sshd_believes_no_key_are_refused() {
+    for (path, uid, mode) in [("/etc/ssh", 0, 0o777), ("/etc/ssh/tenure", 0, 0o700), (KEYS, 1000, 0o755)] {
+        let host = FakeHost::debian();
+        host.place(path, NodeKind::Dir, uid);
+        host.chmod(path, uid, mode);
+        let report = enforce(&host);
+        let refusal = report.refusal.expect("refused");
+        assert_eq!((refusal.kind.as_str(), host.writes()), ("directory-unsafe", 0));
+        assert!(refusal.what.contains(&format!("chmod 755 {path}")), "{}", refusal.what);
+    }
+    let host = enforced();
+    host.place(KEYS, NodeKind::Dir, 1000);
+    host.write_as(DROP_IN, "PasswordAuthentication yes\n", 0, 0o644);
+    let report = enforce(&host);
+    assert_eq!(
+        found(&report.mended, "drop-in-changed").place,
+        DROP_IN,
+        "nobody switches the area off by a mode"
+    );
+    assert_eq!(
+        (report.verdict, found(&report.findings, "directory-unsafe").place.as_str()),
+        (Verdict::Drifted, KEYS)
+    );
+}
+
+#[test]
 fn a_missing_account_is_named_and_its_keys_wait() {
     let host = FakeHost::debian();
     let mut section = section();
