@@ -159,9 +159,11 @@ switch_create() {
 }
 
 wire() {
-  local name=$1 net; net=$(namespace "$1")
+  local name=$1 net number; net=$(namespace "$1")
+  number=$(grep -nx "$name" "$STATE/names" | cut -d: -f1)
   ip netns add "$net"
-  ip -n "$SWITCH" link add "p-$name" type veth peer name eth0 netns "$net"
+  # The same hardware address after every boot: neighbours remember it.
+  ip -n "$SWITCH" link add "p-$name" type veth peer name eth0 address "02:00:00:00:00:$(printf %02x "$number")" netns "$net"
   ip -n "$SWITCH" link set "p-$name" master br0 up
   ip -n "$net" link set lo up
   ip -n "$net" addr add "$(address "$name" 4)/24" dev eth0
@@ -169,6 +171,11 @@ wire() {
   ip -n "$net" link set eth0 up
   ip -n "$net" route add default dev eth0
   ip -n "$net" -6 route add default dev eth0
+}
+
+unwire() {
+  ip -n "$SWITCH" link del "p-$1" 2>/dev/null || true      # first: a name is free again at once, a namespace is not
+  ip netns del "$(namespace "$1")"
 }
 
 # Numbers and addresses are assigned in the order of the names.
@@ -256,7 +263,9 @@ boot() {
   known "$name"
   alive "$name" && return
   net=$(namespace "$name")
-  [ -e "/run/netns/$net" ] || wire "$name"
+  # A namespace outlives its processes, and with it ruleset, tracked connections and counters: a boot starts with none.
+  [ ! -e "/run/netns/$net" ] || unwire "$name"
+  wire "$name"
   group=$(cgroup "$name"); mkdir -p "$group"
   boot_script "$name" >"$dir/boot.sh"
   # The launcher outlives this call; when it dies the host dies with it. It must start nothing but the host: its only
@@ -378,7 +387,7 @@ prune() {
   local dir owner
   for dir in "$ROOT"/*/; do
     [ -e "$dir/owner" ] || continue
-    owner=$(cat "$dir/owner")
+    owner=$(cat "$dir/owner" 2>/dev/null) || continue       # its owner removes it at this moment
     [ "$(started "${owner% *}")" = "${owner#* }" ] || LAB=$(basename "$dir") "$0" down
   done
 }

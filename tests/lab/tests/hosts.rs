@@ -54,10 +54,13 @@ fn logins_power_and_cables() {
     web1.link_up().expect("plug");
 
     web1.put("/root/kept", b"kept", "600").expect("put");
+    web1.must(&["nft", "add", "table", "inet", "volatile"]).expect("table");
     web1.kill().expect("power loss");
     assert!(!web1.exec(&["true"]).expect("runs").ok(), "a host without power does nothing");
     web1.start().expect("boot");
     assert_eq!(web1.get("/root/kept").expect("files outlive a power loss"), "kept");
+    let ruleset = web1.must(&["nft", "list", "ruleset"]).expect("ruleset");
+    assert_eq!(ruleset, "", "the kernel's memory does not outlive a power loss");
     web1.reboot().expect("reboot");
     assert!(login(SshAs::Key("/root/key")).is_in());
 

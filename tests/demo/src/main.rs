@@ -1,0 +1,72 @@
+//! `tenure-demo show`: makes a lab, shows the job on it step by step, ends non-zero at the first step that does not hold.
+
+mod attack;
+mod enforce;
+mod local;
+mod policy;
+mod proof;
+mod screen;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use screen::{Screen, Stopped};
+use tenure_scenarios::Fleet;
+
+/// The lab's name: `make demo-down` brings it down.
+const LAB: &str = "demo";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let build = match words.as_slice() {
+        ["show"] => 0,
+        ["show", "--build-seconds", seconds] => seconds.parse().unwrap_or_default(),
+        _ => return ExitCode::from(64),
+    };
+    let Ok(mut screen) = Screen::new(log_path()) else { return ExitCode::FAILURE };
+    match show(&mut screen, Duration::from_secs(build)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stopped) => ExitCode::FAILURE,
+    }
+}
+
+/// `demo/log` in the target directory that this program was built into.
+fn log_path() -> PathBuf {
+    let target = std::env::current_exe().ok().and_then(|exe| exe.ancestors().nth(2).map(PathBuf::from));
+    target.unwrap_or_else(|| PathBuf::from("target")).join("demo/log")
+}
+
+fn show(screen: &mut Screen, build: Duration) -> Result<(), Stopped> {
+    screen.line("Tenure demo: real hosts on this machine; its own network and firewall stay untouched.");
+    screen.line(&format!("   build    {:<66} ok  {}", "agent, tenure", screen::span(build)));
+    let fleet = lab(screen)?;
+    if let Err(stopped) = steps(screen, &fleet) {
+        screen.note(&fleet.journal());
+        return Err(stopped);
+    }
+    screen.line(
+        "Not shown because not built: enrolment, controller, vault, backups, accounts and sudo, purge.",
+    );
+    screen.close(build);
+    Ok(())
+}
+
+fn steps(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
+    policy::show(screen, fleet)?;
+    enforce::plan(screen, fleet)?;
+    enforce::show(screen, fleet)?;
+    attack::show(screen, fleet)?;
+    proof::patches(screen, fleet)?;
+    proof::show(screen, fleet)
+}
+
+fn lab(screen: &mut Screen) -> Result<Fleet, Stopped> {
+    let mut made = None;
+    screen.step("lab", "web1 · vault1 · office · stranger   (Debian 12, systemd)", || {
+        made = Some(Fleet::up_kept(LAB)?);
+        Ok(String::new())
+    })?;
+    made.ok_or(Stopped)
+}

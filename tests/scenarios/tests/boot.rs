@@ -1,0 +1,89 @@
+//! What a host is after a boot: the last confirmed ruleset before the network, else the baseline, never nothing.
+
+use tenure_lab::{Family, Host, SshAs};
+use tenure_scenarios::agent::SOON;
+use tenure_scenarios::fleet::MARIT;
+use tenure_scenarios::{Fleet, Reach, Result, all_held, reach};
+
+#[test]
+fn the_confirmed_ruleset_is_there_without_the_agent() -> Result<()> {
+    let fleet = Fleet::enforced("boot", Fleet::usual)?;
+    let confirmed = fleet.web1.must(&["nft", "-s", "list", "table", "inet", "tenure"])?;
+    fleet.web1.must(&["systemctl", "disable", "-q", "tenure-agent"])?;
+    fleet.web1.reboot()?;
+    let agent = fleet.web1.exec(&["pgrep", "-x", "tenure-agent"])?;
+    assert!(!agent.ok(), "the agent runs: this shows nothing of the boot unit");
+    assert_eq!(
+        rules(&fleet.web1.must(&["nft", "-s", "list", "table", "inet", "tenure"])?),
+        rules(&confirmed)
+    );
+    all_held("logins", &fleet.login_differences())?;
+    let order = fleet.web1.must(&["systemctl", "show", "-P", "Before", "tenure-firewall.service"])?;
+    assert!(order.contains("network-pre.target"), "{order}");
+
+    fleet.web1.must(&["systemctl", "enable", "-q", "--now", "tenure-agent"])?;
+    fleet.await_rest()
+}
+
+#[test]
+fn missing_or_spoilt_state_loads_the_baseline_with_the_management_path() -> Result<()> {
+    let fleet = Fleet::signed("baseline")?;
+    let mut wrong = Vec::new();
+    for spoil in [
+        "find /var/lib/tenure/firewall -name 'confirmed*' -exec truncate -s 100 {} +",
+        "find /var/lib/tenure/firewall -name 'confirmed*' -exec sh -c 'echo garbage >$0' {} ';'",
+        "find /var/lib/tenure/firewall -name 'confirmed*' -exec sed -i 's/443/444/g' {} +",
+        "find /var/lib/tenure/firewall -name 'confirmed*' -delete",
+    ] {
+        fleet.web1.must(&["systemctl", "disable", "-q", "--now", "tenure-agent"])?;
+        fleet.web1.must(&["sh", "-c", spoil])?;
+        fleet.web1.reboot()?;
+        let loaded = fleet.web1.exec(&["nft", "list", "table", "inet", "tenure"])?;
+        if !loaded.ok() {
+            wrong.push(format!("{spoil}: no table after boot: {}", fleet.journal()));
+        }
+        for family in Family::BOTH {
+            if !fleet.office.ssh(&fleet.web1, "admin", SshAs::Key(MARIT), family)?.is_in() {
+                wrong.push(format!("{spoil}: the management path is cut on {family:?}"));
+            }
+            let port = |port| reach(&fleet.stranger, &fleet.web1, port, family);
+            if port(5432)? != Reach::Silent || port(22)? != Reach::Silent {
+                wrong.push(format!("{spoil}: open to strangers on {family:?}"));
+            }
+        }
+        fleet.web1.must(&["systemctl", "enable", "-q", "--now", "tenure-agent"])?;
+        if let Err(why) = fleet.settle(SOON) {
+            wrong.push(format!("{spoil}: {why}"));
+        }
+    }
+    all_held("spoilt state at boot", &wrong)
+}
+
+#[test]
+fn a_host_that_never_confirmed_is_left_as_it_is() -> Result<()> {
+    let fleet = Fleet::up("never")?;
+    fleet.place_set(&fleet.usual())?;
+    fleet.configure_standalone()?;
+    fleet.start_agent()?;
+    fleet.await_trial()?;
+    fleet.web1.must(&["systemctl", "disable", "-q", "tenure-agent"])?;
+    fleet.web1.kill()?;
+    fleet.web1.start()?;
+    open_to_all(&fleet.stranger, &fleet.web1)
+}
+
+fn open_to_all(stranger: &Host, web1: &Host) -> Result<()> {
+    for family in Family::BOTH {
+        assert_eq!(
+            reach(stranger, web1, 5432, family)?,
+            Reach::Answers,
+            "an unconfirmed ruleset came back after a boot"
+        );
+    }
+    Ok(())
+}
+
+/// A listing without what may differ from load to load: the number in names stays, comments on state go.
+fn rules(listing: &str) -> Vec<&str> {
+    listing.lines().filter(|line| !line.contains("comment \"tenure ")).collect()
+}

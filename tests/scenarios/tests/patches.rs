@@ -1,0 +1,77 @@
+//! Patches are read from a real package database: a pending security update, its age, the lists' age, the reboot.
+
+use serde_json::Value;
+use tenure_scenarios::{Fleet, Result};
+
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+fn findings(fleet: &Fleet) -> Vec<(String, String, String)> {
+    let area = fleet.area("patch");
+    let text = |f: &Value, name: &str| f[name].as_str().unwrap_or_default().to_owned();
+    let list = area["findings"].as_array().cloned().unwrap_or_default();
+    list.iter().map(|f| (text(f, "kind"), text(f, "place"), text(f, "what"))).collect()
+}
+
+#[test]
+fn a_pending_security_update_is_found_and_gone_when_it_is_installed() -> Result<()> {
+    let fleet = Fleet::up("patches")?;
+    fleet.enforce(&fleet.usual())?;
+    let seen = |word: &str| findings(&fleet).iter().any(|(k, p, w)| format!("{k} {p} {w}").contains(word));
+    fleet
+        .await_area("patch", "the pending update", |_| seen("lab-notes"))
+        .map_err(|why| format!("{why}: {:#?}", findings(&fleet)))?;
+
+    // Its age counts from when the agent first saw it; libfaketime shows the agent a clock eight days ahead.
+    let fresh =
+        "mkdir -p /var/lib/apt/periodic; touch -d '8 days' /var/lib/apt/periodic/update-success-stamp";
+    fleet.web1.must(&["sh", "-c", fresh])?;
+    set_agent_clock(&fleet, "+8d")?;
+    fleet
+        .await_area("patch", "an overdue update", |a| {
+            a["verdict"] == "drifted" && seen("lab-notes") && seen("8 d")
+        })
+        .map_err(|why| format!("{why}: {:#?}", findings(&fleet)))?;
+
+    fleet.web1.must(&["apt-get", "-qq", "-y", "install", "lab-notes"])?;
+    fleet.agent(&["apply"])?;
+    fleet
+        .await_area("patch", "no pending update", |a| a["verdict"] == "compliant" && !seen("lab-notes"))
+        .map_err(|why| format!("{why}: {:#?}", findings(&fleet)))?;
+
+    fleet.web1.put("/run/reboot-required", b"*** System restart required ***\n", "644")?;
+    fleet.agent(&["apply"])?;
+    fleet.await_area("patch", "a needed reboot", |_| seen("reboot")).map(drop)
+}
+
+/// Restarts the agent with another clock; the lab's hosts cannot set the machine's.
+fn set_agent_clock(fleet: &Fleet, ahead: &str) -> Result<()> {
+    let text = format!(
+        "[Service]\nEnvironment=LD_PRELOAD={FAKETIME} FAKETIME={ahead} FAKETIME_DONT_FAKE_MONOTONIC=1\n"
+    );
+    fleet.web1.put("/run/systemd/system/tenure-agent.service.d/time.conf", text.as_bytes(), "644")?;
+    fleet.web1.must(&["systemctl", "daemon-reload"])?;
+    fleet.web1.must(&["systemctl", "restart", "tenure-agent"])?;
+    Ok(())
+}
+
+#[test]
+fn old_or_missing_lists_are_never_compliant() -> Result<()> {
+    let fleet = Fleet::up("lists")?;
+    fleet.web1.must(&["apt-get", "-qq", "-y", "install", "lab-notes"])?;
+    fleet.enforce(&fleet.usual())?;
+    fleet.await_area("patch", "compliant", |a| a["verdict"] == "compliant")?;
+    fleet.web1.must(&["sh", "-c", "find /var/lib/apt /var/cache/apt -exec touch -d '9 days ago' {} +"])?;
+    fleet.agent(&["apply"])?;
+    fleet.await_area("patch", "stale lists", |a| {
+        matches!(a["verdict"].as_str(), Some("unknown" | "drifted"))
+    })?;
+    fleet.web1.must(&[
+        "sh",
+        "-c",
+        "rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/lib/apt/periodic",
+    ])?;
+    fleet.agent(&["apply"])?;
+    fleet
+        .await_area("patch", "no lists", |a| matches!(a["verdict"].as_str(), Some("unknown" | "drifted")))
+        .map(drop)
+}
