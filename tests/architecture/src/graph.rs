@@ -76,24 +76,20 @@ impl Graph {
         ids.filter(|id| self.members.contains(*id)).map(|id| self.packages[id].name.clone()).collect()
     }
 
-    /// For everything that `name` reaches: the way there, as "a → b → c".
+    /// The names of all packages that `name` reaches when it is built for itself. Not from the whole workspace's
+    /// graph: there a feature that another member switches on would count against it.
+    ///
+    /// # Panics
+    /// When cargo fails: then no rule can be checked.
     #[must_use]
-    pub fn reach(&self, name: &str) -> BTreeMap<String, String> {
-        let mut ways = BTreeMap::new();
-        let Some(start) = self.id(name) else { return ways };
-        let mut waiting = vec![(start, name.to_owned())];
-        while let Some((id, way)) = waiting.pop() {
-            for next in self.shipped.get(id).into_iter().flatten() {
-                let package = &self.packages[next];
-                if ways.contains_key(&package.name) {
-                    continue;
-                }
-                let way = format!("{way} → {}", package.name);
-                ways.insert(package.name.clone(), way.clone());
-                waiting.push((next, way));
-            }
-        }
-        ways
+    pub fn reach(name: &str) -> BTreeSet<String> {
+        let argv = [env!("CARGO"), "tree", "--locked", "--package", name, "--edges", "normal,build"];
+        let form = ["--target", "x86_64-unknown-linux-gnu", "--prefix", "none", "--format", "{p}"];
+        let output =
+            tenure_lab::run(&[argv.as_slice(), form.as_slice()].concat(), 120).expect("cargo tree runs");
+        assert!(output.ok(), "cargo tree failed: {}", output.stderr);
+        let names = output.stdout.lines().filter_map(|line| line.split(' ').next());
+        names.filter(|other| *other != name && !other.is_empty()).map(str::to_owned).collect()
     }
 
     fn id(&self, name: &str) -> Option<&String> {

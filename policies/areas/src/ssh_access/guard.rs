@@ -29,7 +29,7 @@ pub(super) fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Resul
         && let Some(place) = facts.directories.first()
     {
         return Err(Refusal {
-            kind: "directory-unsafe".into(),
+            kind: "directory-untrusted".into(),
             rule: None,
             what: format!("sshd would take no key from {KEYS}: {} has {}", place.path, place.why),
             hint: "mend it, then the next pass goes on".into(),

@@ -190,7 +190,13 @@ impl Draft<'_> {
 
     fn places(&mut self) {
         for place in &self.facts.directories {
-            self.find("directory-unsafe", place.path.clone(), place.why.clone(), Weight::Drift, place.mtime);
+            self.find(
+                "directory-untrusted",
+                place.path.clone(),
+                place.why.clone(),
+                Weight::Drift,
+                place.mtime,
+            );
         }
         for place in &self.facts.untrusted {
             let weight = if place.path.contains("/.ssh") { Weight::Note } else { Weight::Drift };

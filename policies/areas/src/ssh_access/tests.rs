@@ -257,7 +257,7 @@ fn directories_below_which_sshd_believes_no_key_are_refused() {
         host.chmod(path, uid, mode);
         let report = enforce(&host);
         let refusal = report.refusal.expect("refused");
-        assert_eq!((refusal.kind.as_str(), host.writes()), ("directory-unsafe", 0));
+        assert_eq!((refusal.kind.as_str(), host.writes()), ("directory-untrusted", 0));
         assert!(refusal.what.contains(&format!("chmod 755 {path}")), "{}", refusal.what);
     }
     let host = enforced();
@@ -270,7 +270,7 @@ fn directories_below_which_sshd_believes_no_key_are_refused() {
         "nobody switches the area off by a mode"
     );
     assert_eq!(
-        (report.verdict, found(&report.findings, "directory-unsafe").place.as_str()),
+        (report.verdict, found(&report.findings, "directory-untrusted").place.as_str()),
         (Verdict::Drifted, KEYS)
     );
 }
