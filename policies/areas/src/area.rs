@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tenure_trust::neutral_bytes;
 
 use crate::port::{HostRead, HostWrite, ManagedFile, PortError};
 
@@ -28,9 +29,13 @@ pub struct Unknown {
 }
 
 impl Unknown {
+    /// An unknown; the reason may quote what came from the host and is made harmless and short.
+    pub fn new(doing: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self { doing: doing.into(), reason: neutral_bytes(reason.to_string().as_bytes(), 500) }
+    }
     /// An unknown from a port's error.
     pub fn from_port(doing: impl Into<String>, error: &PortError) -> Self {
-        Self { doing: doing.into(), reason: error.to_string() }
+        Self::new(doing, error)
     }
 }
 
@@ -193,4 +198,19 @@ pub trait AreaSpec {
     fn act(approved: &Approved<Self::Step>, host: &dyn HostWrite) -> ActReport;
     /// What to do to give the host back as it stood before the first `apply` (`tenure-agent lift`).
     fn lift(desired: &Self::Desired, facts: &Self::Facts) -> Plan<Self::Step>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_quotes_nothing_that_steers_a_terminal() {
+        let error = serde_json::from_str::<Finding>("{\"\u{9b}2Jkind\u{feff}\": 1}").unwrap_err();
+        let unknown = Unknown::new("reading", &error);
+        assert!(unknown.reason.contains("\\u{9b}2Jkind\\u{feff}"), "{}", unknown.reason);
+        let failed = PortError::Failed { doing: "asking".into(), why: "\u{1b}[2J".repeat(1000) };
+        let unknown = Unknown::from_port("asking", &failed);
+        assert!(!unknown.reason.contains('\u{1b}') && unknown.reason.chars().count() <= 500);
+    }
 }

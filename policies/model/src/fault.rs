@@ -1,7 +1,7 @@
 //! What is wrong with a policy set: every fault with its place, its text and a hint, all at once.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -359,18 +359,8 @@ impl std::error::Error for Faults {}
 /// The text with everything replaced that could steer a terminal or mislead a reader
 /// (C0 and C1 controls, bidirectional and invisible format characters).
 pub fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
-    if !text.chars().any(is_hostile) {
-        return text.into();
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_hostile(c) {
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    out.into()
+    let harmless = tenure_trust::neutral(text);
+    if harmless == text { text.into() } else { harmless.into() }
 }
 
 /// Whether a character may steer a terminal or is invisible: controls, bidirectional controls (Unicode UAX 9),
@@ -403,12 +393,14 @@ mod tests {
 
     #[test]
     fn what_a_file_says_cannot_steer_the_terminal() {
-        let files =
-            BTreeMap::from([("a\u{1b}[2J".to_owned(), "x: \u{1b}]0;owned\u{7}\u{202e}evil\n".to_owned())]);
+        let files = BTreeMap::from([(
+            "a\u{1b}[2J".to_owned(),
+            "x: \u{1b}]0;owned\u{7}\u{202e}evil\u{600}\u{fe0f}\u{1ffff}\n".to_owned(),
+        )]);
         let mut faults = Faults::new();
         faults.push(Fault::new(&Place::new("a\u{1b}[2J", 1, 4), FaultCode::BadValue, "bad \u{9b}31m"));
         let text = faults.with_sources(&files).to_string();
-        assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)), "{text:?}");
+        assert!(text.split('\n').all(|line| tenure_trust::neutral(line) == line), "{text:?}");
         assert!(text.contains("\\u{1b}"));
     }
 

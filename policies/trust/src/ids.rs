@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct IdError {
     /// What it should have been.
     pub kind: &'static str,
-    /// The text that was given.
+    /// The text that was given, at most 100 characters of it.
     pub text: String,
     /// The rule that it breaks, in words.
     pub rule: &'static str,
@@ -34,6 +34,7 @@ macro_rules! name_type {
                 let text = text.into();
                 let ok: fn(&str) -> bool = $ok;
                 if text.is_empty() || text.len() > $max || !ok(&text) {
+                    let text = $crate::text::shortened(text, 100);
                     return Err($crate::ids::IdError { kind: $kind, text, rule: $rule });
                 }
                 Ok(Self(text))
@@ -170,6 +171,12 @@ number_type! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_quotes_no_book() {
+        let error = HostName::new("A\u{1b}".repeat(100_000)).unwrap_err().to_string();
+        assert!(error.len() < 1000 && crate::neutral(&error) == error, "{error}");
+    }
 
     #[test]
     fn a_host_name_is_a_label() {

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // tests run our binaries and link only policies
     ("tenure-lab", &[]),
     ("tenure-architecture", &["tenure-lab"]),
+    ("tenure-fuzz", &["tenure-trust", "tenure-policy", "tenure-areas"]),
     ("tenure-scenarios", &["tenure-lab", "tenure-trust", "tenure-policy", "tenure-areas"]),
     ("tenure-demo", &["tenure-lab", "tenure-scenarios"]),
     ("tenure-benchmarks", &["tenure-lab", "tenure-scenarios"]),

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
-use tenure_trust::Hash;
+use tenure_trust::{Hash, neutral_bytes};
 
 use super::describe;
 use super::nft::{Shown, TABLE, object, render};
 
 /// Largest listing that is read: 65,536 intervals take about 8 MiB.
 pub const MAX_LISTING: usize = 64 * 1024 * 1024;
+/// Longest line about a difference, in characters.
+const MAX_DIFFERENCE: usize = 600;
 
 /// Why a listing cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -171,7 +173,8 @@ impl Listing {
             out.truncate(limit);
             out.push(format!("and {rest} more differences"));
         }
-        out
+        // names of what is wanted come from a state file: a person reads these lines all the same
+        out.iter().map(|line| neutral_bytes(line.as_bytes(), MAX_DIFFERENCE)).collect()
     }
 }
 

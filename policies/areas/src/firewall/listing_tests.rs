@@ -54,6 +54,17 @@ fn handles_counts_and_order_of_objects_do_not_matter() {
 }
 
 #[test]
+fn what_is_wanted_is_neutralised_and_cut_too() {
+    let name = format!("a\u{1b}[2J\u{feff}{}", "x".repeat(5000));
+    let hostile = Table { counters: [name].into(), ..Table::default() };
+    let wanted = Listing::expected(&Shown::Confirmed(Numbered::new(12, &hostile)));
+    for line in Listing::default().differences(&wanted, 10) {
+        assert_eq!(tenure_trust::neutral(&line), line);
+        assert!(line.chars().count() <= MAX_DIFFERENCE);
+    }
+}
+
+#[test]
 fn every_kind_of_change_is_named() {
     let inserted = json!({"rule": {"family": "inet", "table": "tenure", "chain": "g12_input", "expr": [
         {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 4444}}, {"accept": null}]}});

@@ -120,7 +120,7 @@ fn trial_facts(trial: &Trial) -> TrialFacts {
 }
 
 fn unreadable(doing: &str, error: &dyn std::error::Error) -> Unknown {
-    Unknown { doing: doing.into(), reason: error.to_string() }
+    Unknown::new(doing, error)
 }
 
 fn listing(host: &dyn HostRead) -> Result<Option<Listing>, Unknown> {

@@ -20,7 +20,7 @@ const SEEN_LIMIT: usize = 1024 * 1024;
 
 pub(super) fn observe(host: &dyn HostRead) -> Result<Facts, Unknown> {
     let ask = |query: Query, doing: &str| host.ask(&query).map_err(|error| Unknown::from_port(doing, &error));
-    let unread = |doing: &str, reason: String| Unknown { doing: doing.into(), reason };
+    let unread = |doing: &str, reason: String| Unknown::new(doing, reason);
 
     let packages = parse::packages(&ask(Query::Packages, "listing the packages")?)
         .map_err(|why| unread("listing the packages", why))?;
@@ -109,10 +109,8 @@ fn newer_kernel(packages: &[Package], running: &str) -> Option<String> {
 fn seen(host: &dyn HostRead) -> Result<Seen, Unknown> {
     let doing = || format!("reading {SEEN}");
     match host.file(&Beneath::of(SEEN), Owner::Root, SEEN_LIMIT) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Unknown {
-            doing: doing(),
-            reason: format!("{e}; remove it to begin counting anew"),
-        }),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|e| Unknown::new(doing(), format_args!("{e}; remove it to begin counting anew"))),
         Err(PortError::Absent { .. }) => Ok(Seen::default()),
         Err(error) => Err(Unknown::from_port(doing(), &error)),
     }

@@ -11,6 +11,9 @@ pub const MAIN: &str = "/etc/ssh/sshd_config";
 /// The directory of its drop-ins.
 pub const DIRECTORY: &str = "/etc/ssh/sshd_config.d";
 
+/// The most settings, and the most includes of files elsewhere, that are kept: drop-ins may be included again and again.
+pub const MAX_SETTINGS: usize = 10_000;
+
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,7 +22,7 @@ pub struct Setting {
     pub file: String,
     /// Line, from 1.
     pub line: u32,
-    /// Keyword in lower case.
+    /// Keyword in lower case, neutralised.
     pub keyword: String,
     /// Arguments, neutralised.
     pub args: Vec<String>,
@@ -152,6 +155,10 @@ impl Scanner<'_> {
                     }
                 }
                 _ => {
+                    if self.out.settings.len() == MAX_SETTINGS {
+                        continue;
+                    }
+                    let keyword = neutral_bytes(keyword.as_bytes(), 100);
                     let args = args.iter().map(|a| neutral_bytes(a.as_bytes(), 200)).collect();
                     let file = neutral_bytes(path.as_bytes(), 200);
                     let setting = Setting { file, line, keyword, args, within: within.clone() };
@@ -163,11 +170,18 @@ impl Scanner<'_> {
 
     fn include(&mut self, path: &str, line: u32, pattern: &str, within: Option<&str>) {
         if !reads_directory(pattern) || path != MAIN {
+            if self.out.elsewhere.len() == MAX_SETTINGS {
+                return;
+            }
             let text = format!("{path}:{line} {pattern}");
             self.out.elsewhere.push(neutral_bytes(text.as_bytes(), 300));
             return;
         }
         for (file, text) in self.drop_ins.clone() {
+            // sshd takes the first value of a keyword: what is read again and again by then changes nothing.
+            if self.out.settings.len() == MAX_SETTINGS && file != DROP_IN {
+                continue;
+            }
             if file == DROP_IN {
                 self.read_ours(within);
             } else if file.ends_with(".conf") || pattern.ends_with("/*") {
@@ -237,6 +251,16 @@ mod tests {
         let (second, _) = &scan.settings[1];
         assert_eq!(second.place(), "/etc/ssh/sshd_config:3 in `Match User admin Address 10.0.0.0/8`");
         assert_eq!((second.keyword.as_str(), second.args[0].as_str()), ("passwordauthentication", "yes"));
+    }
+
+    #[test]
+    fn a_hostile_file_is_bounded_and_harmless() {
+        let main = "Include sshd_config.d/*.conf\n".repeat(2000) + "X11\u{1b}Use yes\n";
+        let drop_in = "AllowUsers a\n".repeat(2000);
+        let all = read(&main, &[("50-x.conf", &drop_in)]);
+        assert_eq!((all.settings.len(), all.reading), (MAX_SETTINGS, Reading::Late));
+        let one = read("X11\u{1b}Use\u{feff} yes\n", &[]);
+        assert_eq!(one.settings[0].0.keyword, "x11\\u{1b}use\\u{feff}");
     }
 
     #[test]

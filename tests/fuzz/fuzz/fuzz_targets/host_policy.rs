@@ -1,0 +1,4 @@
+//! `host_policy` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("host_policy", bytes));

@@ -1,0 +1,4 @@
+//! `key_text` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("key_text", bytes));

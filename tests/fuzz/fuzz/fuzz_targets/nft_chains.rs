@@ -1,0 +1,4 @@
+//! `nft_chains` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("nft_chains", bytes));

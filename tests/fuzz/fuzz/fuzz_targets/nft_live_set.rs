@@ -1,0 +1,4 @@
+//! `nft_live_set` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("nft_live_set", bytes));

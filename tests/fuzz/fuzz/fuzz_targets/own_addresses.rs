@@ -1,0 +1,4 @@
+//! `own_addresses` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("own_addresses", bytes));

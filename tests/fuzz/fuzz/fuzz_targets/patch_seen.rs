@@ -1,0 +1,4 @@
+//! `patch_seen` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("patch_seen", bytes));

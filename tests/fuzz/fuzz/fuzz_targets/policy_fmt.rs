@@ -1,0 +1,4 @@
+//! `policy_fmt` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("policy_fmt", bytes));

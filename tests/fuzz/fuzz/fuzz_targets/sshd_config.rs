@@ -1,0 +1,4 @@
+//! `sshd_config` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("sshd_config", bytes));
