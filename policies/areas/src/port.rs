@@ -1,9 +1,11 @@
 //! The two primitive, blocking ports to a host: one reads, one writes. Answers are bytes; parsers live in the areas.
+//! All of it has a JSON form, so that a test can ask a host that is elsewhere.
 
 use serde::{Deserialize, Serialize};
 
 /// Why a port could not answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PortError {
     /// The thing does not exist.
     #[error("{what} does not exist")]
@@ -41,7 +43,8 @@ pub enum PortError {
 pub type PortResult<T> = Result<T, PortError>;
 
 /// Whose file it must be to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Owner {
     /// root (uid 0), not writable by group or others.
     Root,
@@ -52,7 +55,8 @@ pub enum Owner {
 }
 
 /// A path in two parts: a trusted absolute directory, and a relative path below it that is opened without following any link.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Beneath {
     /// Absolute, e.g. `/home/app`.
     pub root: String,
@@ -84,7 +88,8 @@ impl Beneath {
 }
 
 /// What kind of thing a directory entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EntryKind {
     /// Regular file.
     File,
@@ -95,7 +100,8 @@ pub enum EntryKind {
 }
 
 /// One entry of a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// File name (lossy UTF-8).
     pub name: String,
@@ -104,7 +110,8 @@ pub struct Entry {
 }
 
 /// Metadata of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stat {
     /// Kind.
     pub kind: EntryKind,
@@ -143,7 +150,8 @@ pub trait HostWrite {
 }
 
 /// Questions. Each maps to one argv or netlink message in the shell, in one `match`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Query {
     /// The kernel's nf_tables generation of this network namespace: decimal digits.
     NftGeneration,
@@ -196,7 +204,8 @@ pub enum Command {
         /// Identity of the wanted ruleset.
         hash: String,
     },
-    /// Hooks connection tracking and enters every established TCP socket into it (before a first enforcement).
+    /// Enters every established TCP socket into connection tracking (before a first enforcement). It hooks nothing: only a
+    /// loaded ruleset that looks at `ct state` does.
     ConntrackWarm,
     /// Deletes these tracked connections.
     ConntrackDelete {

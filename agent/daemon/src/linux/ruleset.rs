@@ -164,6 +164,10 @@ impl Ruleset {
     fn transaction(&self, json: &str) -> PortResult<Option<u32>> {
         let doing = "loading a ruleset";
         let before = generation().map_err(|e| fault::netlink(doing, &e))?;
+        // nft 1.0.6 ends with 0, having done nothing, when what it reads is no JSON.
+        if let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(json) {
+            return Err(PortError::Failed { doing: doing.into(), why: format!("it is not JSON: {e}") });
+        }
         let program = Program::new(NFT, ["-j", "-f", "-"]).stdin(json.into()).timeout(PATIENCE);
         let out = capture(&program).map_err(|e| fault::command(doing, &e))?;
         let pid = out.pid;

@@ -174,7 +174,17 @@ impl BaseDir {
         let failed = |e| FileError::io("list", &path, e);
         let flags =
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = openat2(&self.dir, relative(beneath)?, flags, Mode::empty(), INSIDE).map_err(failed)?;
+        let dir = match openat2(&self.dir, relative(beneath)?, flags, Mode::empty(), INSIDE) {
+            Ok(dir) => dir,
+            // Something else stands there, or a directory on the way is none: only the second is nothing at all.
+            Err(rustix::io::Errno::NOTDIR) => {
+                return Err(match self.stat(beneath)?.kind {
+                    Kind::Symlink => FileError::Link { path },
+                    kind => FileError::WrongKind { path, kind, wanted: Kind::Directory },
+                });
+            }
+            Err(e) => return Err(failed(e)),
+        };
         let mut out = Vec::new();
         for entry in Dir::read_from(&dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;

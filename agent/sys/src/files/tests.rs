@@ -71,7 +71,14 @@ fn links_are_not_followed_anywhere() {
     // A link is still described, and the way to it is not followed.
     assert_eq!(base(&d).stat(Path::new("end")).expect("stat").kind, Kind::Symlink);
     assert!(base(&d).stat(Path::new("middle/passwd")).is_err());
-    assert!(base(&d).list(Path::new("middle"), 10).is_err());
+    for name in ["end", "middle"] {
+        assert!(
+            matches!(base(&d).list(Path::new(name), 10), Err(FileError::Link { .. })),
+            "{name} is not nothing"
+        );
+    }
+    assert!(matches!(base(&d).list(Path::new("real"), 10), Err(FileError::WrongKind { .. })));
+    assert!(base(&d).list(Path::new("real/none"), 10).expect_err("a file").is_missing());
 }
 
 #[test]

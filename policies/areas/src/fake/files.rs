@@ -120,31 +120,66 @@ impl Files {
         how(self.0.get_mut(path).expect("a test changes a node that it placed"));
     }
 
-    /// As rename(2) puts a file: replaces whatever stands there but a directory.
+    /// As rename(2) puts a file: replaces whatever stands there but a directory. Missing directories above it are made.
     pub(super) fn put(&mut self, path: &str, node: Node) -> PortResult<()> {
-        self.no_link_above(path)?;
-        if self.is_dir(path) {
+        if node.mode & !0o777 != 0 {
+            let why = format!("mode {:o} is not a plain one", node.mode);
+            return Err(PortError::Untrusted { what: path.to_owned(), why });
+        }
+        let (parent, name) = path.rsplit_once('/').expect("a managed path is absolute");
+        let parent = match self.walk(parent, Trust::RootOnly) {
+            Err(Astray::Absent) => self.make_parents(parent, node.mtime)?,
+            way => way.map_err(|astray| astray.of(path))?,
+        };
+        let at = format!("{parent}/{name}");
+        if self.is_dir(&at) {
             let why = "is a directory".into();
             return Err(PortError::Failed { doing: format!("writing {path}"), why });
         }
-        self.0.insert(path.to_owned(), node);
+        self.0.insert(at, node);
         Ok(())
     }
 
     pub(super) fn unlink(&mut self, path: &str) -> PortResult<()> {
-        self.no_link_above(path)?;
-        if self.is_dir(path) {
-            let why = "is a directory".into();
-            return Err(PortError::Failed { doing: format!("removing {path}"), why });
+        let (parent, name) = path.rsplit_once('/').expect("a managed path is absolute");
+        let parent = match self.walk(parent, Trust::RootOnly) {
+            Err(Astray::Absent) => return Ok(()),
+            way => way.map_err(|astray| astray.of(path))?,
+        };
+        let at = format!("{parent}/{name}");
+        if self.is_dir(&at) {
+            return Err(PortError::Untrusted { what: path.to_owned(), why: "is a directory".into() });
         }
-        self.0.remove(path);
+        self.0.remove(&at);
         Ok(())
     }
 
+    /// The port makes what is missing above a managed file: sshd reads keys as who logs in, the rest is root's.
+    fn make_parents(&mut self, dir: &str, mtime: i64) -> PortResult<String> {
+        let mode = if dir.starts_with("/etc/") { 0o755 } else { 0o700 };
+        for (at, _) in dir.match_indices('/').skip(1).chain([(dir.len(), "")]) {
+            let above = &dir[..at];
+            match self.walk(above, Trust::RootOnly) {
+                // A link to nowhere keeps a directory from being made.
+                Err(Astray::Absent) if self.0.contains_key(above) => {
+                    return Err(PortError::Absent { what: above.into() });
+                }
+                Err(Astray::Absent) => {
+                    let node = Node { kind: NodeKind::Dir, uid: 0, mode, links: 1, mtime };
+                    self.0.insert(above.into(), node);
+                }
+                way => drop(way.map_err(|astray| astray.of(above))?),
+            }
+        }
+        self.walk(dir, Trust::RootOnly).map_err(|astray| astray.of(dir))
+    }
+
     pub(super) fn read(&self, at: &Beneath, owner: Owner, limit: usize) -> PortResult<Vec<u8>> {
-        let path = at.path();
-        self.no_link_above(&path)?;
-        let untrusted = |why: String| Err(PortError::Untrusted { what: path.clone(), why });
+        let untrusted = |why: String| Err(PortError::Untrusted { what: at.path(), why });
+        let path = self.find(at)?;
+        if at.below.is_empty() {
+            return untrusted("names no file".into());
+        }
         let Some(node) = self.0.get(&path) else {
             if self.is_dir(&path) {
                 return untrusted("is a directory".into());
@@ -175,8 +210,7 @@ impl Files {
     }
 
     pub(super) fn list(&self, at: &Beneath, limit: usize) -> PortResult<Vec<Entry>> {
-        let path = at.path();
-        self.no_link_above(&path)?;
+        let path = self.find(at)?;
         if let Some(node) = self.0.get(&path)
             && node.kind != NodeKind::Dir
         {
@@ -201,8 +235,7 @@ impl Files {
     }
 
     pub(super) fn stat(&self, at: &Beneath) -> PortResult<Stat> {
-        let path = at.path();
-        self.no_link_above(&path)?;
+        let path = self.find(at)?;
         match self.0.get(&path) {
             Some(node) => Ok(Stat {
                 kind: node.kind.entry(),
@@ -225,17 +258,115 @@ impl Files {
             || self.0.range(prefix.clone()..).next().is_some_and(|(p, _)| p.starts_with(&prefix))
     }
 
-    fn no_link_above(&self, path: &str) -> PortResult<()> {
-        for (at, _) in path.match_indices('/').skip(1) {
-            let above = &path[..at];
-            if let Some(node) = self.0.get(above)
-                && node.kind != NodeKind::Dir
-            {
-                let why = format!("goes through {above}, which is {}", node.kind.word());
-                return Err(PortError::Untrusted { what: path.to_owned(), why });
+    /// Where a path leads: its root through links that only root can have placed, the rest through none. Beneath what is
+    /// no directory stands nothing.
+    fn find(&self, at: &Beneath) -> PortResult<String> {
+        let what = at.path();
+        let lost = |astray: Astray| match astray {
+            Astray::NoDirectory(_) => PortError::Absent { what: what.clone() },
+            other => other.of(&what),
+        };
+        let outside = || Astray::Untrusted("leads out of its root".into()).of(&what);
+        let base = self.walk(&at.root, Trust::LinksOfRoot).map_err(lost)?;
+        if at.below.starts_with('/') {
+            return Err(outside());
+        }
+        let mut path = base.clone();
+        let mut names = at.below.split('/').filter(|name| !name.is_empty() && *name != ".").peekable();
+        while let Some(name) = names.next() {
+            if name == ".." {
+                let parent = path.rsplit_once('/').filter(|_| path.len() > base.len()).ok_or_else(outside)?.0;
+                path = parent.to_owned();
+                continue;
+            }
+            path = format!("{path}/{name}");
+            if names.peek().is_none() || self.is_dir(&path) {
+                continue;
+            }
+            return Err(match self.0.get(&path).map(|node| &node.kind) {
+                Some(NodeKind::Symlink(_)) => {
+                    Astray::Untrusted(format!("goes through {path}, which is a symbolic link")).of(&what)
+                }
+                _ => Astray::Absent.of(&what),
+            });
+        }
+        Ok(if path.is_empty() { "/".into() } else { path })
+    }
+
+    /// The way to a directory, one step at a time, as the real port walks it; the path without links, "" for /.
+    fn walk(&self, path: &str, trust: Trust) -> Result<String, Astray> {
+        let names = |path: &str| path.split('/').rev().map(str::to_owned).collect::<Vec<_>>();
+        if !path.starts_with('/') || path.split('/').any(|name| name == "..") {
+            return Err(Astray::Untrusted("is no plain absolute path".into()));
+        }
+        let (mut todo, mut at, mut links) = (names(path), String::new(), 0);
+        while let Some(name) = todo.pop() {
+            if name.is_empty() || name == "." {
+                continue;
+            }
+            if name == ".." {
+                at.truncate(at.rfind('/').unwrap_or(0));
+                continue;
+            }
+            let next = format!("{at}/{name}");
+            match self.0.get(&next) {
+                Some(Node { kind: NodeKind::Symlink(to), uid, .. }) => {
+                    links += 1;
+                    if links > LINKS || *uid != 0 || !self.is_roots_alone(&at) {
+                        return Err(Astray::Untrusted(format!(
+                            "goes through {next}, which is a symbolic link"
+                        )));
+                    }
+                    todo.extend(names(to));
+                    if to.starts_with('/') {
+                        at.clear();
+                    }
+                }
+                _ if self.is_dir(&next) => {
+                    if trust == Trust::RootOnly && !self.is_roots_alone(&next) {
+                        return Err(Astray::Untrusted(format!("can be changed by others at {next}")));
+                    }
+                    at = next;
+                }
+                Some(node) => return Err(Astray::NoDirectory(format!("{next} is {}", node.kind.word()))),
+                None => return Err(Astray::Absent),
             }
         }
-        Ok(())
+        Ok(at)
+    }
+
+    /// Directories that exist by themselves are.
+    fn is_roots_alone(&self, dir: &str) -> bool {
+        self.0.get(dir).is_none_or(|node| node.uid == 0 && node.mode & 0o022 == 0)
+    }
+}
+
+/// Links followed on one way at most.
+const LINKS: u32 = 8;
+
+/// What every directory on the way must be.
+#[derive(Clone, Copy, PartialEq)]
+enum Trust {
+    /// Anything; links only where root alone could have placed them.
+    LinksOfRoot,
+    /// Root's, and writable by nobody else.
+    RootOnly,
+}
+
+/// Why a way leads to no directory.
+enum Astray {
+    Absent,
+    NoDirectory(String),
+    Untrusted(String),
+}
+
+impl Astray {
+    fn of(self, path: &str) -> PortError {
+        let what = path.to_owned();
+        match self {
+            Self::Absent => PortError::Absent { what },
+            Self::NoDirectory(why) | Self::Untrusted(why) => PortError::Untrusted { what, why },
+        }
     }
 }
 

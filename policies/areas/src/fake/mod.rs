@@ -41,6 +41,7 @@ struct State {
     nft: Ruleset,
     nft_changes: Vec<NftChange>,
     warmed: bool,
+    open: Vec<Flow>,
     flows: Vec<Flow>,
     interfaces: Vec<String>,
     packages: Vec<FakePackage>,
@@ -80,6 +81,7 @@ impl FakeHost {
             nft: Ruleset::default(),
             nft_changes: Vec::new(),
             warmed: false,
+            open: Vec::new(),
             flows: Vec::new(),
             interfaces: vec!["lo".into(), "eth0".into()],
             packages: packages::debian(),
@@ -120,6 +122,7 @@ impl FakeHost {
         state.since_boot_ms = 0;
         state.nft = Ruleset::default();
         state.nft_changes.clear();
+        state.open.clear();
         state.flows.clear();
         state.warmed = false;
         state.dead = false;
@@ -205,7 +208,11 @@ impl FakeHost {
     /// As nft reports it.
     pub fn nft_as(&self, pid: u32, comm: &str, json: &str) -> PortResult<()> {
         let mut state = self.state();
+        let before = state.nft.generation();
         state.load(json)?;
+        if state.nft.generation() == before {
+            return Ok(());
+        }
         let change = NftChange {
             at: state.wall,
             generation: state.nft.generation(),
@@ -279,6 +286,11 @@ impl FakeHost {
         self.state().flows = flows;
     }
 
+    /// Somebody opens a TCP connection from or to this host, and keeps it open. It is tracked only when told so.
+    pub fn open_connection(&self, flow: Flow) {
+        self.state().open.push(flow);
+    }
+
     /// Replaces the network interfaces.
     pub fn set_interfaces(&self, names: &[&str]) {
         self.state().interfaces = names.iter().map(ToString::to_string).collect();
@@ -348,6 +360,10 @@ impl HostRead for FakeHost {
                 state.nft.list_table("inet", "tenure", now).map(|v| v.to_string().into_bytes())
             }
             Query::NftSet { name } => {
+                if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                    let why = "a set's name has letters, digits and _".into();
+                    return Err(PortError::Untrusted { what: name.clone(), why });
+                }
                 state.nft.list_set("inet", "tenure", name, now).map(|v| v.to_string().into_bytes())
             }
             Query::NftChains => Ok(state.nft.list_chains().to_string().into_bytes()),
@@ -362,7 +378,7 @@ impl HostRead for FakeHost {
             Query::Interfaces => Ok(State::lines(&state.interfaces)),
             Query::SshdEffective { user, addr } => {
                 let failed = |why: String| PortError::Failed { doing: "sshd -T".into(), why };
-                let addr = addr.parse().map_err(|_| failed(format!("{addr} is no address")))?;
+                let addr = sshd::argument(user, addr)?;
                 sshd::Config::read(&state.files).effective(user, addr).map(String::into_bytes).map_err(failed)
             }
             Query::Packages => Ok(packages::dpkg_query(&state.packages)),
@@ -394,6 +410,9 @@ impl HostWrite for FakeHost {
             Command::NftLoad { json } | Command::NftRestore { json, .. } => state.load(json),
             Command::ConntrackWarm => {
                 state.warmed = true;
+                let new: Vec<Flow> =
+                    state.open.iter().filter(|f| !state.flows.contains(f)).cloned().collect();
+                state.flows.extend(new);
                 Ok(())
             }
             Command::ConntrackDelete { flows } => {

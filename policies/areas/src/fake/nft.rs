@@ -97,6 +97,8 @@ impl Ruleset {
             let (verb, body) = only_entry(command)?;
             match verb {
                 "metainfo" => continue,
+                // nft makes of it what there is to delete.
+                "flush" if body.get("ruleset").is_some() && next.tables.is_empty() => continue,
                 "add" | "create" | "insert" | "delete" | "flush" => next.command(verb, body, now_ms)?,
                 "table" | "chain" | "rule" | "set" | "counter" | "element" => {
                     next.command("add", command, now_ms)?;
@@ -482,11 +484,19 @@ fn collect<'a>(value: &'a Value, into: &mut Vec<Reference<'a>>) {
     }
 }
 
-/// As nft lists it: an anonymous counter has figures.
+/// As nft lists it: an anonymous counter has figures, a protocol its name in /etc/protocols.
 fn as_listed(expr: Value) -> Value {
     match expr {
         Value::Object(map) if map.get("counter") == Some(&Value::Null) => {
             json!({"counter": {"packets": 0, "bytes": 0}})
+        }
+        Value::Object(mut map) if map.get("match").is_some_and(|m| m["left"]["meta"]["key"] == "l4proto") => {
+            match map["match"]["right"].as_u64() {
+                Some(6) => map["match"]["right"] = "tcp".into(),
+                Some(17) => map["match"]["right"] = "udp".into(),
+                _ => {}
+            }
+            Value::Object(map)
         }
         other => other,
     }

@@ -10,6 +10,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::files::{Files, NodeKind};
+use crate::port::{PortError, PortResult};
 use crate::ssh_access::accounts::{self, Account};
 use crate::ssh_access::config::{DIRECTORY, MAIN, directives, reads_directory};
 use crate::ssh_access::effective::{Settings, glob, host_matches, may_try, parse};
@@ -46,7 +47,12 @@ const KEYWORDS: [(&str, &str, Value); 28] = [
     ("usepam", "no", Value::Flag),
     ("x11forwarding", "no", Value::Flag),
 ];
-const ACCEPTED: &str = "ssh-ed25519,ecdsa-sha2-nistp256,sk-ssh-ed25519@openssh.com,rsa-sha2-512,rsa-sha2-256";
+const ACCEPTED: &str = "ssh-ed25519-cert-v01@openssh.com,ecdsa-sha2-nistp256-cert-v01@openssh.com,\
+    ecdsa-sha2-nistp384-cert-v01@openssh.com,ecdsa-sha2-nistp521-cert-v01@openssh.com,\
+    sk-ssh-ed25519-cert-v01@openssh.com,sk-ecdsa-sha2-nistp256-cert-v01@openssh.com,\
+    rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,ssh-ed25519,ecdsa-sha2-nistp256,\
+    ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,sk-ssh-ed25519@openssh.com,sk-ecdsa-sha2-nistp256@openssh.com,\
+    rsa-sha2-512,rsa-sha2-256";
 /// Accepted in a configuration and without meaning here.
 const OTHERS: [&str; 4] = ["acceptenv", "subsystem", "banner", "loglevel"];
 
@@ -64,6 +70,16 @@ enum Value {
 pub(super) struct Config {
     main: Vec<u8>,
     drop_ins: Vec<(String, Vec<u8>)>,
+}
+
+/// What the port puts into sshd's argument: nothing in it may be another condition.
+pub(super) fn argument(user: &str, addr: &str) -> PortResult<IpAddr> {
+    let parts = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == '=';
+    let untrusted = |what: &str, why: &str| PortError::Untrusted { what: what.into(), why: why.into() };
+    if user.is_empty() || user.len() > 256 || user.starts_with('-') || user.contains(parts) {
+        return Err(untrusted(user, "sshd cannot be asked about an account of this name"));
+    }
+    addr.parse().map_err(|_| untrusted(addr, "it is not an address"))
 }
 
 /// Whose connection a configuration is asked for.

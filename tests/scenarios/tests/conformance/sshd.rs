@@ -1,0 +1,125 @@
+//! What sshd says of connections, with our drop-in and others', and with configurations that do not parse.
+
+use tenure_areas::port::{Beneath, Command, Owner, Query};
+use tenure_areas::ssh_access::render;
+use tenure_policy::names::{RuleId, UnixUser};
+use tenure_policy::resolved::Login;
+use tenure_trust::PersonName;
+
+use crate::script::Script;
+use crate::wire::Request;
+
+const OURS: &str = "/etc/ssh/sshd_config.d/00-tenure.conf";
+const THEIRS: &str = "/etc/ssh/sshd_config.d/50-site.conf";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
+
+pub(crate) fn situations() -> Script {
+    let mut script = crate::fresh("sshd");
+    look(&mut script);
+    for (user, addr) in [
+        ("", "192.0.2.1"),
+        ("a,b", "192.0.2.1"),
+        ("-x", "192.0.2.1"),
+        ("a b", "192.0.2.1"),
+        ("admin", "office"),
+        ("admin", ""),
+        ("admin", "192.0.2.0/24"),
+        ("admin", "192.0.2.1,user=root"),
+    ] {
+        script.ask(Query::SshdEffective { user: user.into(), addr: addr.into() });
+    }
+
+    let person = login("marit", "admin", &["203.0.113.0/24", "2001:db8:10::/48"]);
+    let machine = login("deploy-bot", "deploy", &["203.0.113.40/32"]);
+    let root = login("jeroen", "root", &["2001:db8:10::9/128"]);
+    for (what, logins) in [
+        ("our drop-in", vec![&person, &machine]),
+        ("our drop-in with root", vec![&person, &root]),
+        ("our drop-in that lets nobody in", vec![]),
+    ] {
+        script.situation(what, "true", |_| {});
+        script.put(OURS, render::drop_in(&logins), 0o644);
+        look(&mut script);
+    }
+    for text in [
+        "PasswordAuthentication yes\n",
+        "AllowUsers deploy\nDenyUsers admin@192.0.2.*\n",
+        "Match User deploy\n  PasswordAuthentication yes\n  AllowUsers deploy@192.0.2.1\n",
+        "Match Address 203.0.113.0/24\n  PermitRootLogin yes\nMatch all\n  X11Forwarding no\n",
+        "AuthorizedKeysFile .ssh/authorized_keys /etc/keys/%u\nPermitRootLogin without-password\n",
+        "passwordauthentication=no\n  # a remark\nAllowGroups sudo adm\nDenyGroups lp\n",
+        "ForceCommand /bin/false now\nChrootDirectory /srv/%u\nPort 22\nPort 2222\n",
+    ] {
+        site(&mut script, text);
+    }
+    // Without ours, theirs are in force alone.
+    script.situation("our drop-in is removed", "true", |_| {});
+    script.remove(OURS);
+    look(&mut script);
+    for text in [
+        "AllowUsers deploy\nDenyUsers admin@192.0.2.*\n",
+        "Match User deploy\n  PasswordAuthentication no\n  AllowUsers deploy@192.0.2.1\nMatch all\nUsePAM no\n",
+        "PasswordAuthentication no\nPasswordAuthentication yes\nAllowUsers a\nAllowUsers b c\n",
+    ] {
+        site(&mut script, text);
+    }
+    for broken in [
+        "NoSuchOption yes\n",
+        "PasswordAuthentication perhaps\n",
+        "PermitRootLogin sometimes\n",
+        "AllowUsers admin@192.0.2.1/24\n",
+        "PasswordAuthentication\n",
+        "Match User deploy\n  NoSuchOption yes\n",
+    ] {
+        site(&mut script, broken);
+        script.situation("ours over a broken one", "true", |_| {});
+        script.put(OURS, render::drop_in(&[&person]), 0o644);
+        look(&mut script);
+        script.remove(OURS);
+    }
+    script.situation("a broken drop-in of ours", format!("rm {THEIRS}"), |fake| fake.delete(THEIRS));
+    look(&mut script);
+    script.put(OURS, "PubkeyAuthentication maybe\n", 0o644);
+    look(&mut script);
+    script.remove(OURS);
+    look(&mut script);
+    script
+}
+
+/// The whole matrix of accounts and addresses, whether it parses, and whether the running one takes it.
+fn look(script: &mut Script) {
+    for user in ["root", "admin", "deploy", "app", "ghost"] {
+        for addr in ["203.0.113.9", "203.0.113.40", "192.0.2.1", "2001:db8:10::9", "2001:db8:ff::1"] {
+            script.ask(Query::SshdEffective { user: user.into(), addr: addr.into() });
+        }
+    }
+    script.tell(Command::SshdTest);
+    // sshd takes its pid file away when it is told and writes it when it has read its configuration: a change of that
+    // before then would meet a daemon that starts.
+    script.aside("rm -f /run/sshd.pid");
+    script.tell(Command::SshdReload);
+    script.aside(
+        "sshd -t 2>/dev/null || exit 0; n=0
+         until [ -s /run/sshd.pid ]; do n=$((n + 1)); [ $n -lt 500 ] || exit 1; sleep .02; done",
+    );
+    script.file(Beneath::of(OURS), Owner::Root, 1 << 16);
+    script.request(Request::Dir { path: Beneath::of("/etc/ssh/sshd_config.d"), limit: 10 });
+}
+
+fn site(script: &mut Script, text: &'static str) {
+    let shell = format!("cat >{THEIRS} <<'END'\n{text}END");
+    script.situation(text, shell, move |fake| fake.write_as(THEIRS, text, 0, 0o644));
+    look(script);
+}
+
+fn login(who: &str, account: &str, from: &[&str]) -> Login {
+    Login {
+        id: RuleId::new(format!("base/ssh/{who}")).expect("a valid literal"),
+        who: PersonName::new(who).expect("a valid literal"),
+        account: UnixUser::new(account).expect("a valid literal"),
+        keys: vec![KEY.into()],
+        from: from.iter().map(|net| net.parse().expect("a valid literal")).collect(),
+        until: "2027-06-30T00:00:00Z".parse().expect("a valid literal"),
+        command: None,
+    }
+}
