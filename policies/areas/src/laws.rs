@@ -120,7 +120,7 @@ impl<A: AreaSpec> Law<A> {
     fn observing_changes_nothing(&self) {
         let beyond_memory = |host: &FakeHost| -> Vec<(String, Node)> {
             let files = host.all_files().into_iter();
-            files.filter(|(path, _)| !path.starts_with("/var/lib/tenure/")).collect()
+            files.filter(|(path, _)| !format!("{path}/").starts_with("/var/lib/tenure/")).collect()
         };
         for (name, start) in &self.starts {
             let host = start();

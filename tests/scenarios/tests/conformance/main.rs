@@ -9,7 +9,6 @@ mod packages;
 mod script;
 mod sshd;
 mod tracking;
-#[path = "../../../../agent/daemon/examples/port/wire.rs"]
 mod wire;
 
 use std::collections::BTreeSet;

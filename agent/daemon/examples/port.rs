@@ -1,6 +1,7 @@
 //! Asks the real ports of this host what it is told on standard input, one JSON line each, and prints the answers, one
 //! JSON line each. For the conformance test of the fake host; not installed and no part of the product.
 
+#[path = "../../../tests/scenarios/tests/conformance/wire.rs"]
 mod wire;
 
 use std::error::Error;

@@ -1,5 +1,5 @@
 //! Requests to a host's ports and their answers as JSON lines, and the one way to carry a request out on any host.
-//! The example `port` and the conformance test of the fake host (tests/scenarios/tests/conformance) share this file.
+//! The conformance test and the program that it runs on the lab host (agent/daemon/examples/port.rs) share this file.
 
 use serde::{Deserialize, Serialize};
 use tenure_areas::port::{
