@@ -45,12 +45,11 @@ pub(crate) fn plan(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     };
     screen.fact("reachable now", &list("now"));
     screen.fact("after", &list("after"));
-    for (when, label) in [("now", "logins now"), ("after", "logins after")] {
+    for (when, label) in [("after", "logins after"), ("lost", "logins lost")] {
         let ways = plan["logins"][when].as_array().cloned().unwrap_or_default();
-        let mut ways: Vec<String> = ways.iter().map(way).collect();
-        ways.sort();
-        ways.dedup();
-        screen.fact(label, &ways.join(" · "));
+        for (number, way) in ways.iter().map(way).enumerate() {
+            screen.fact(if number == 0 { label } else { "" }, &way);
+        }
     }
     Ok(())
 }
@@ -96,7 +95,7 @@ fn connected(web1: &Host) -> bool {
 }
 
 fn matrix(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
-    screen.line(&format!("            {:<10} {:<40} {:<9} v6", "from", "what", "v4"));
+    screen.line(&format!("            {:<10} {:<36} {:<8} v6", "from", "what", "v4"));
     for (from, what, with, wanted) in [
         (&fleet.office, "ssh admin, marit's key", SshAs::Key(MARIT), true),
         (&fleet.stranger, "ssh admin, marit's key", SshAs::Key(MARIT), false),
@@ -143,7 +142,7 @@ fn line(
 ) -> std::result::Result<(), Stopped> {
     screen.step("", &format!("{from:<10} {what}"), || {
         let [(v4, ok4), (v6, ok6)] = [look(Family::V4)?, look(Family::V6)?];
-        let text = format!("{from:<10} {what:<40} {v4:<9} {v6}");
+        let text = format!("{from:<10} {what:<36} {v4:<8} {v6}");
         if ok4 && ok6 { Ok(text) } else { Err(text.into()) }
     })
 }
@@ -162,7 +161,8 @@ fn cut(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
         if said.is_empty() {
             return Err(format!("the rule is not named: {}", output.stderr).into());
         }
-        Ok(format!("refused: {}", said.trim().chars().take(90).collect::<String>()))
+        let rule = said.trim().trim_start_matches("hint: ");
+        Ok(format!("a policy that cuts the office is refused before loading, {rule}"))
     })
 }
 
@@ -212,7 +212,13 @@ fn words(list: &Value) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// `admin  by marit's key SHA256:9fQk…  from 203.0.113.9/32, 2001:db8:10::9/128`
 fn way(way: &Value) -> String {
-    let text = |name: &str| way[name].as_str().unwrap_or("?").to_owned();
-    format!("{} as {} by {} from {}", text("who"), text("account"), text("by"), text("from"))
+    let text = |name: &str| way[name].as_str().unwrap_or_default();
+    let by = match text("by").split_once("SHA256:") {
+        Some((whose, print)) => format!("{whose}SHA256:{}…", print.chars().take(8).collect::<String>()),
+        None => text("by").to_owned(),
+    };
+    let place = way["place"].as_str().map(|place| format!("   {place}")).unwrap_or_default();
+    format!("{:<8} {by:<30} from {}{place}", text("account"), text("from"))
 }

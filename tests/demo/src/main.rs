@@ -40,7 +40,7 @@ fn log_path() -> PathBuf {
 
 fn show(screen: &mut Screen, build: Duration) -> Result<(), Stopped> {
     screen.line("Tenure demo: real hosts on this machine; its own network and firewall stay untouched.");
-    screen.line(&format!("   build    {:<66} ok  {}", "agent, tenure", screen::span(build)));
+    screen.line(&format!("   build    {:<76} ok  {}", "agent, tenure", screen::span(build)));
     let fleet = lab(screen)?;
     if let Err(stopped) = steps(screen, &fleet) {
         screen.note(&fleet.journal());

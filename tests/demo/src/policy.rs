@@ -15,7 +15,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
     screen.step("check", "the set", || {
         fleet.write_set(&set(fleet)?)?;
         let said = fleet.tenure_must(&["check", "set"])?;
-        Ok(said.lines().next().unwrap_or_default().to_owned())
+        Ok(said.lines().last().unwrap_or_default().to_owned())
     })?;
     let mut shown = Vec::new();
     screen.step("check", "a broken copy", || {
@@ -46,6 +46,6 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
     })?;
     screen.step("sign", "index and one bundle per machine", || {
         let said = fleet.sign("marit", &set(fleet)?, 1)?;
-        Ok(said.lines().take(2).collect::<Vec<_>>().join("; "))
+        Ok(said.lines().find(|line| line.starts_with("version")).unwrap_or_default().to_owned())
     })
 }

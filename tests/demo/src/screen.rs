@@ -9,7 +9,7 @@ use tenure_lab::Stopwatch;
 use tenure_scenarios::Result;
 
 /// Columns before the result.
-const WIDTH: usize = 78;
+const WIDTH: usize = 88;
 
 /// A step did not hold; what to say has been said.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Screen {
 
     /// A line of facts below a step.
     pub(crate) fn fact(&mut self, label: &str, text: &str) {
-        self.write(&format!("   {label:<18} {text}\n"));
+        self.write(&format!("            {label:<14} {text}\n"));
     }
 
     /// Runs one step. The name and what is being done show while it runs; what it found stands there in the end.

@@ -149,13 +149,15 @@ fn change_ruleset(fleet: &Fleet, change: &str) -> Result<u64> {
     let mark = format!("lab-mark-{}-{}", std::process::id(), change.len());
     fleet.web1.sh("rm -f /run/go; mkfifo /run/go")?;
     let line = "read go </run/go; exec nft \"$0\"";
-    let _running = fleet.web1.spawn(&["sh", "-c", line, change, &mark])?;
+    let mut running = fleet.web1.spawn(&["sh", "-c", line, change, &mark])?;
     let mut found = None;
     wait_for("the shell that becomes nft", SOON, || {
         found = waiting_shell(&mark);
         found.is_some()
     })?;
     fleet.web1.sh("echo go >/run/go")?;
+    // Dropped earlier it would be killed before it has changed anything.
+    wait_for("the end of nft", SOON, || !running.runs())?;
     found.ok_or_else(|| "no shell".into())
 }
 

@@ -106,10 +106,11 @@ fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
     // Again and again: the file system frees what it had reserved only after a while.
     wait_for("a full disk", SOON, || {
         let _ = fleet.web1.sh("for n in 1 2 3 4; do cat /dev/zero >>/var/lib/tenure/full; sync; done");
-        fleet
-            .web1
-            .must(&["df", "--output=avail", "/var/lib/tenure"])
-            .is_ok_and(|t| t.trim().ends_with(" 0") || t.trim().ends_with("\n0"))
+        let probe = "head -c 8192 /dev/zero >/var/lib/tenure/probe && sync /var/lib/tenure/probe";
+        fleet.web1.sh(probe).is_ok_and(|output| output.stderr.contains("No space left"))
+    })
+    .map_err(|why| {
+        format!("{why}: {}", fleet.web1.must(&["df", "-k", "/var/lib/tenure"]).unwrap_or_default())
     })?;
 
     // Drift is still restored.
@@ -143,7 +144,7 @@ fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
     all_held("logins on a full disk", &fleet.login_differences())?;
 
     // With space again everything goes on, and the chain says what was lost and is whole.
-    fleet.web1.must(&["rm", "/var/lib/tenure/full"])?;
+    fleet.web1.must(&["rm", "-f", "/var/lib/tenure/full", "/var/lib/tenure/probe"])?;
     let _applying = fleet.apply_beside()?;
     fleet.settle(Duration::from_secs(60))?;
     fleet.agent(&["evidence", "export", "--out", "/root/chain"])?;

@@ -19,7 +19,7 @@ fn both_areas_are_given_back_and_taken_again() -> Result<()> {
     fleet.web1.must(&["systemctl", "reload", "ssh"])?;
     let state = || -> Result<String> {
         Ok(fleet.web1.must(&["sh", "-c", "nft -s list ruleset; sshd -T -C user=admin,addr=192.0.2.77,host=x,laddr=198.51.100.11,lport=22 | sort; \
-            stat -c '%a %u %g' /etc/ssh/sshd_config.d/00-tenure.conf; cat /etc/ssh/sshd_config.d/*; ls -R /etc/ssh/tenure 2>/dev/null | grep -v '^$'; true"])?)
+            stat -c '%a %u %g' /etc/ssh/sshd_config.d/00-tenure.conf; cat /etc/ssh/sshd_config.d/*; find /etc/ssh/tenure -type f 2>/dev/null; true"])?)
     };
     let before = state()?;
     fleet.enforce(&fleet.usual().with("    firewall:\n", "    firewall:\n      neighbours: [theirs]\n"))?;

@@ -86,6 +86,14 @@ impl Managed {
             _ => None,
         }
     }
+
+    /// The permission bits, of a file that can be believed.
+    pub fn mode(&self) -> Option<u32> {
+        match self {
+            Self::Seen(seen) => Some(seen.mode),
+            _ => None,
+        }
+    }
 }
 
 /// A place with something wrong about it.
@@ -106,6 +114,9 @@ pub struct Place {
 pub struct Before {
     /// The drop-in's text.
     pub drop_in: Option<String>,
+    /// The drop-in's permission bits.
+    #[serde(default)]
+    pub drop_in_mode: Option<u32>,
     /// Key files by name.
     pub key_files: BTreeMap<String, String>,
 }

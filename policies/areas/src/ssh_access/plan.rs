@@ -40,7 +40,10 @@ pub(super) fn lift(facts: &Facts) -> Plan<Step> {
             None => Undo::Nothing,
         };
         match &before.drop_in {
-            Some(text) => steps.push(Step::PutDropIn { file: file(DROP_IN, text) }),
+            Some(text) => {
+                let mode = before.drop_in_mode.unwrap_or(MODE);
+                steps.push(Step::PutDropIn { file: ManagedFile { mode, ..file(DROP_IN, text) } });
+            }
             None => steps.push(Step::RemoveDropIn { path: path(DROP_IN) }),
         }
         steps.push(Step::Unsettle { path: path(RELOADED) });
@@ -253,6 +256,7 @@ fn steps(
     if facts.before.is_none() && !steps.is_empty() {
         let before = Before {
             drop_in: facts.drop_in.text().map(ToOwned::to_owned),
+            drop_in_mode: facts.drop_in.mode(),
             key_files: facts
                 .key_files
                 .iter()

@@ -371,7 +371,7 @@ fn lift_gives_back_what_stood_here() {
     for stood in [None, Some("# mine\nPasswordAuthentication yes\n")] {
         let host = FakeHost::debian();
         if let Some(text) = stood {
-            host.write_as(DROP_IN, text, 0, 0o644);
+            host.write_as(DROP_IN, text, 0, 0o640);
         }
         let before = host.all_files();
         assert_eq!(enforce(&host).verdict, Verdict::Remediated);
@@ -385,6 +385,8 @@ fn lift_gives_back_what_stood_here() {
         };
         assert_eq!(files(host.all_files()), files(before), "empty directories may stay");
         assert_eq!(host.content(DROP_IN).as_deref(), stood.map(str::as_bytes));
+        let mode = host.stat(&crate::port::Beneath::new(DROP_IN, "")).ok().map(|stat| stat.mode);
+        assert_eq!(mode, stood.map(|_| 0o640), "with the permissions that it had");
         assert!(host.lets_in_by_password("app", STRANGER), "sshd has read it");
         assert!(SshAccess::lift(&desired, &SshAccess::observe(&host, &desired).unwrap()).is_empty());
     }
