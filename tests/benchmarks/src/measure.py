@@ -32,15 +32,17 @@ class Ruleset:
         return run.stdout
 
     def restored(self, after):
-        """Waits for a ruleset newer than `after` that reads as wanted."""
-        seen, limit = after, time.monotonic() + LIMIT
+        """Waits for a ruleset newer than `after` that reads as wanted; the moment its generation appeared.
+
+        The number is raised when a transaction begins to be committed: the text may be the old one a little longer."""
+        seen, moment, limit = after, None, time.monotonic() + LIMIT
         while time.monotonic() < limit:
             now = self.generation()
-            if now == seen:
+            if now != seen:
+                moment, seen = time.monotonic(), now
+            if moment is None:
                 time.sleep(0.0001)
-                continue
-            moment, seen = time.monotonic(), now
-            if self.text() == self.wanted:
+            elif self.text() == self.wanted:
                 return moment
         sys.exit("the ruleset was not restored within %d s" % LIMIT)
 
