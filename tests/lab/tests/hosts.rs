@@ -65,13 +65,13 @@ fn logins_power_and_cables() {
     assert!(login(SshAs::Key("/root/key")).is_in());
 
     let mut sleeper = web1.spawn(&["sleep", "600"]).expect("spawn");
-    wait_for("the sleeper", Duration::from_secs(5), || {
+    wait_for("the sleeper", Duration::from_secs(30), || {
         web1.exec(&["pgrep", "-x", "sleep"]).is_ok_and(|o| o.ok())
     })
     .expect("runs");
     assert!(sleeper.runs());
     drop(sleeper);
-    wait_for("its end", Duration::from_secs(5), || {
+    wait_for("its end", Duration::from_secs(30), || {
         web1.exec(&["pgrep", "-x", "sleep"]).is_ok_and(|o| !o.ok())
     })
     .expect("ending the entrance ends the command");

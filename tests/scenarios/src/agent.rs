@@ -11,8 +11,8 @@ use crate::{Policy, Result};
 /// Where a standalone policy set lies on web1.
 pub const SET: &str = "/etc/tenure/set";
 const NO_RESTART: &str = "/run/systemd/system/tenure-agent.service.d/lab.conf";
-/// How long a pass, a start or a new policy may take to show.
-pub const SOON: Duration = Duration::from_secs(20);
+/// How long a pass, a start or a new policy may take to show on a busy machine.
+pub const SOON: Duration = Duration::from_secs(60);
 
 impl Fleet {
     /// Brings up a fleet whose web1 enforces marit's signed policy, version 1, and nothing is left to do.

@@ -103,11 +103,15 @@ fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
     fleet.web1.disk("/var/lib/tenure", 8)?;
     fleet.web1.must(&["chmod", "700", "/var/lib/tenure"])?;
     fleet.enforce(&fleet.usual())?;
-    // Again and again: the file system frees what it had reserved only after a while.
+    // Large files first, then small ones, until not even those fit: the file system frees reserves only after a while.
+    let fill = "cd /var/lib/tenure; for n in 1 2 3; do cat /dev/zero >>full; sync; done; \
+        for n in $(seq 200); do head -c 1000 /dev/zero >fill.$n.$0 || exit 0; done; sync";
+    let mut round = 0;
     wait_for("a full disk", SOON, || {
-        let _ = fleet.web1.sh("for n in 1 2 3 4; do cat /dev/zero >>/var/lib/tenure/full; sync; done");
-        let probe = "head -c 8192 /dev/zero >/var/lib/tenure/probe && sync /var/lib/tenure/probe";
-        fleet.web1.sh(probe).is_ok_and(|output| output.stderr.contains("No space left"))
+        round += 1;
+        let _ = fleet.web1.exec(&["sh", "-c", fill, &round.to_string()]);
+        let probe = format!("echo probe >/var/lib/tenure/fill.probe.{round} && sync");
+        fleet.web1.sh(&probe).is_ok_and(|output| output.stderr.contains("No space left"))
     })
     .map_err(|why| {
         format!("{why}: {}", fleet.web1.must(&["df", "-k", "/var/lib/tenure"]).unwrap_or_default())
@@ -144,7 +148,7 @@ fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
     all_held("logins on a full disk", &fleet.login_differences())?;
 
     // With space again everything goes on, and the chain says what was lost and is whole.
-    fleet.web1.must(&["rm", "-f", "/var/lib/tenure/full", "/var/lib/tenure/probe"])?;
+    fleet.web1.must(&["sh", "-c", "rm -f /var/lib/tenure/full /var/lib/tenure/fill.*"])?;
     let _applying = fleet.apply_beside()?;
     fleet.settle(Duration::from_secs(60))?;
     fleet.agent(&["evidence", "export", "--out", "/root/chain"])?;
