@@ -23,7 +23,8 @@ demo-down:
 	@rm -rf $(TARGET)/demo
 
 # One profile and one target directory: clippy, then everything is compiled once and only run after that.
-test: packages
+test:
+	@tests/lab/packages.sh test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo build --workspace --all-targets --locked

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building, the lab and the demo need and that are missing on this machine.
+# Installs the Debian packages that building, the lab and the demo need and that are missing on this machine;
+# `packages.sh test` also those that only the tests ask.
 set -euo pipefail
 
 # gcc, libc6-dev: the linker rustc calls. git: the architecture rules ask it for our files.
 wanted="gcc libc6-dev git mmdebstrap iproute2 nftables openssh-client util-linux mount e2fsprogs procps ca-certificates"
+# The tests of the agent's ports ask a real sshd for its effective configuration (sshd -T); none is ever started here.
+[ "${1:-}" != test ] || wanted+=" openssh-server"
 
 missing=
 for package in $wanted; do
@@ -19,4 +22,15 @@ echo "installing Debian packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 # shellcheck disable=SC2086 # a list of words
-apt-get -qq install -y --no-install-recommends $missing </dev/null
+install() { apt-get -qq install -y --no-install-recommends $missing </dev/null; }
+case $missing in
+  *openssh-server*)
+    # It must not start an SSH server on this machine, neither now nor at the next boot.
+    rules=/usr/sbin/policy-rc.d
+    if [ -e $rules ]; then rules=; else printf '#!/bin/sh\nexit 101\n' >$rules; chmod 755 $rules; fi
+    trap '[ -z "$rules" ] || rm -f "$rules"' EXIT
+    install
+    rm -f /etc/systemd/system/multi-user.target.wants/ssh.service /etc/systemd/system/sshd.service
+    ;;
+  *) install ;;
+esac
