@@ -8,7 +8,7 @@ use tenure_scenarios::agent::SOON;
 use tenure_scenarios::clients::reach_as;
 use tenure_scenarios::fleet::{MARIT, PASSWORD, UNKNOWN};
 use tenure_scenarios::operator::DROP;
-use tenure_scenarios::{Fleet, Reach, Result, reach};
+use tenure_scenarios::{Fleet, Reach, Result, programs, reach};
 
 use crate::local::set;
 use crate::screen::{Screen, Stopped};
@@ -148,10 +148,11 @@ fn line(
 }
 
 fn cut(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
-    screen.step("guard", "a policy that cuts the office is refused before loading", || {
-        // The set's own tests would refuse it at signing: it comes to the agent as a set that lost them.
-        let policy = set(fleet)?.with("      outbound:\n", "      block: [office]\n      outbound:\n");
-        fleet.write_set(&policy)?;
+    let policy = || -> Result<_> {
+        Ok(set(fleet)?.with("      outbound:\n", "      block: [office]\n      outbound:\n"))
+    };
+    screen.step("guard", "a policy that cuts the office does not sign", || {
+        fleet.write_set(&policy()?)?;
         let output = fleet.tenure(&["check", "set"])?;
         if output.ok() {
             return Err(format!("tenure check takes it: {}", output.said()).into());
@@ -162,7 +163,28 @@ fn cut(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
             return Err(format!("the rule is not named: {}", output.stderr).into());
         }
         let rule = said.trim().trim_start_matches("hint: ");
-        Ok(format!("a policy that cuts the office is refused before loading, {rule}"))
+        Ok(format!("a policy that cuts the office does not sign, {rule}"))
+    })?;
+    screen.step("guard", "a host refuses it before loading", || {
+        // It cannot be signed, and web1 takes nothing unsigned: vault1 gets it as a directory.
+        let folder = "/root/cut";
+        for (name, text) in &policy()?.files {
+            fleet.vault1.put(&format!("{folder}/{name}"), text.as_bytes(), "644")?;
+        }
+        fleet.vault1.must(&["useradd", "-m", "-s", "/bin/bash", "admin"])?;
+        fleet.vault1.put("/usr/sbin/tenure-agent", &programs::bytes("tenure-agent")?, "755")?;
+        let ruleset = || fleet.vault1.must(&["nft", "-s", "list", "ruleset"]);
+        let before = ruleset()?;
+        let words = ["tenure-agent", "plan", "--policy", folder, "--host", "vault1", "--json"];
+        let output = fleet.vault1.exec(&words)?;
+        let plan: Value = serde_json::from_str(&output.stdout).map_err(|_| output.said())?;
+        let areas = plan["areas"].as_array().cloned().unwrap_or_default();
+        let refusal = areas.iter().map(|area| &area["look"]["refusal"]).find(|r| !r.is_null());
+        let rule = refusal.and_then(|r| r["rule"].as_str()).unwrap_or_default().to_owned();
+        if rule != "block:office" || output.status != 1 || ruleset()? != before {
+            return Err(format!("not refused with the rule's name: {}", output.said()).into());
+        }
+        Ok(format!("a host refuses it before loading, the rule is {rule}"))
     })
 }
 
