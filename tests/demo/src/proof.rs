@@ -13,10 +13,26 @@ pub(crate) fn patches(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped>
     screen.step("patch", "pending security updates of web1", || {
         let area = fleet.area("patch");
         let findings = area["findings"].as_array().cloned().unwrap_or_default();
-        lines = findings.iter().filter_map(|f| f["what"].as_str().map(str::to_owned)).collect();
         if !findings.iter().any(|f| f.to_string().contains("lab-notes")) {
             return Err(format!("the pending update of lab-notes is not told: {area:#}").into());
         }
+        lines = findings
+            .iter()
+            .filter_map(|f| Some(format!("{}: {}", f["place"].as_str()?, f["what"].as_str()?)))
+            .collect();
+        let plan = fleet.agent(&["plan", "--json"])?;
+        let plan: Value = serde_json::from_str(&plan.stdout).map_err(|_| plan.said())?;
+        let areas = plan["areas"].as_array().cloned().unwrap_or_default();
+        let facts = areas.iter().find(|a| a["area"] == "patch").map(|a| &a["look"]["facts"]);
+        let facts = facts.ok_or("the plan tells no facts of patch")?;
+        let lists = facts["lists"].as_str().ok_or("the age of the package lists is not told")?;
+        let reboot: Vec<&str> =
+            facts["reboot"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        lines.push(format!("package lists of {lists}"));
+        lines.push(match (reboot.as_slice(), &facts["reboot_marked"]) {
+            ([], Value::Null) => "no reboot needed".to_owned(),
+            (reasons, _) => format!("reboot needed {}", reasons.join(", ")),
+        });
         Ok(format!("verdict {}", area["verdict"].as_str().unwrap_or("?")))
     })?;
     for line in lines {
