@@ -16,6 +16,7 @@ use tenure_trust::HostName;
 
 use crate::areas::Area;
 use crate::bell::{Mailbox, Reason};
+use crate::itself::Itself;
 use crate::journal;
 use crate::lane::Tools;
 use crate::plan::host_plan;
@@ -32,6 +33,8 @@ pub struct Counter {
     lanes: BTreeMap<Area, Mailbox>,
     host: HostName,
     since: Timestamp,
+    /// The same in milliseconds since boot: the wall clock may have been set since.
+    since_boot_ms: u64,
     /// What does not run and should, in words.
     notes: Vec<String>,
     /// Orders are carried out one after the other.
@@ -41,8 +44,9 @@ pub struct Counter {
 impl Counter {
     /// A desk for this agent.
     pub fn new(tools: Tools, lanes: BTreeMap<Area, Mailbox>, host: HostName, notes: Vec<String>) -> Self {
-        let since = tools.clock.now().wall;
-        Self { tools, lanes, host, since, notes, orders: Mutex::new(()) }
+        let now = tools.clock.now();
+        let (since, since_boot_ms) = (now.wall, now.since_boot_ms);
+        Self { tools, lanes, host, since, since_boot_ms, notes, orders: Mutex::new(()) }
     }
 
     fn status(&self) -> Status {
@@ -59,7 +63,7 @@ impl Counter {
         }
         Status {
             host: self.host.clone(),
-            agent: env!("CARGO_PKG_VERSION").into(),
+            agent: Itself::look(now.since_boot_ms.saturating_sub(self.since_boot_ms)),
             since: self.since,
             now: now.wall,
             board,

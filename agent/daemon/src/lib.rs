@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod desk;
 pub mod host;
+pub mod itself;
 pub mod journal;
 pub mod lane;
 pub mod ledger;

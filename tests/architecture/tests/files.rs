@@ -44,6 +44,22 @@ const ONLY_IN: &[(&[&str], &[&str], &str)] = &[
         &[],
         "zone data is our own and its version stands in verdicts: TimeZoneDatabase::bundled() in policies/model",
     ),
+    (
+        &[
+            "nftables::helper",
+            "nftables::{helper",
+            "get_current_ruleset",
+            "get_current_ruleset_raw",
+            "get_current_ruleset_with_args",
+            "apply_ruleset",
+            "apply_ruleset_raw",
+            "apply_ruleset_with_args",
+            "apply_and_return_ruleset",
+            "apply_and_return_ruleset_with_args",
+        ],
+        &[],
+        "of the crate nftables only the types: its helper starts nft from the PATH with our environment",
+    ),
     (&["TimeZoneDatabase::bundled"], &["policies/model/src/calendar.rs"], "zones come from one place"),
 ];
 

@@ -7,6 +7,7 @@ use tenure_policy::resolved::{Mode, Protocol};
 use super::duration::words;
 use super::look::verdict;
 use crate::board::{AreaStatus, Outcome, Snapshot};
+use crate::itself::Itself;
 use crate::logins::Way;
 use crate::output::Output;
 use crate::socket::wire::{AreaPlan, Drift, HostPlan, Status};
@@ -138,7 +139,18 @@ pub(super) fn status(status: &Status, out: Output) {
     if let Some(why) = &evidence.failing {
         out.line(&format!("records cannot be written: {why}"));
     }
+    out.note(&itself(&status.agent));
     status.notes.iter().for_each(|note| out.line(&format!("note: {note}")));
+}
+
+/// The agent's own process, in a line.
+fn itself(agent: &Itself) -> String {
+    let memory = agent
+        .resident_bytes
+        .map_or_else(|| "unknown".to_owned(), |bytes| format!("{} MiB", bytes.div_ceil(1 << 20)));
+    let cpu = agent.cpu_seconds.map_or_else(|| "unknown".to_owned(), |seconds| format!("{seconds:.1} s"));
+    let up = words(i64::try_from(agent.uptime).unwrap_or(i64::MAX));
+    format!("agent  {} pid {}, up {up}, memory {memory}, processor {cpu}", agent.version, agent.pid)
 }
 
 fn areas(board: &Snapshot, now: Timestamp, out: Output) {

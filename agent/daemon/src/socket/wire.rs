@@ -8,6 +8,7 @@ use tenure_trust::HostName;
 
 use crate::areas::{Area, Look};
 use crate::board::{Event, Snapshot};
+use crate::itself::Itself;
 use crate::logins::Logins;
 use crate::reach::Reach;
 use crate::session::Confirmer;
@@ -98,8 +99,8 @@ impl Refused {
 pub struct Status {
     /// Which host of the policy this is.
     pub host: HostName,
-    /// The agent's version.
-    pub agent: String,
+    /// The agent's version and what it uses.
+    pub agent: Itself,
     /// When it started.
     pub since: Timestamp,
     /// The agent's clock as it answers.

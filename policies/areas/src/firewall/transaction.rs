@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use nftables::types::{NfChainPolicy, NfHook};
+use serde_json::Value;
 
 use super::nft::{self, Numbered, Shown, TABLE, render};
 use super::table::Hook;
@@ -13,15 +14,10 @@ pub const WARM_TABLE: &str = "tenure_warm";
 
 /// Hooks connection tracking without judging anything, so that open sessions can be entered into it.
 pub fn warm() -> String {
-    let chain = json!({"chain": {
-        "family": "inet", "table": WARM_TABLE, "name": "warm",
-        "type": "filter", "hook": "prerouting", "prio": -150, "policy": "accept",
-    }});
-    let rule = json!({"rule": {"family": "inet", "table": WARM_TABLE, "chain": "warm", "expr": [
-        {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}},
-    ]}});
+    let chain = nft::hooked(WARM_TABLE, "warm", NfHook::Prerouting, -150, NfChainPolicy::Accept);
+    let rule = nft::rule_object(WARM_TABLE, "warm", vec![nft::tracked("new")], None);
     let mut commands = replaced(WARM_TABLE);
-    commands.extend([add(table(WARM_TABLE)), add(chain), add(rule)]);
+    commands.extend([add(nft::table_object(WARM_TABLE)), add(chain), add(rule)]);
     text(commands)
 }
 
@@ -60,20 +56,17 @@ pub fn switch(old: Numbered<'_>, new: Numbered<'_>, seconds: u32) -> String {
 
 /// Ends the trial for the new ruleset. The live elements are deleted first, so that all of it fails when the trial has lapsed.
 pub fn confirm(old: Numbered<'_>, new: Numbered<'_>) -> String {
-    let elements = json!({"element": {
-        "family": "inet", "table": TABLE, "name": nft::live_name(new.number), "elem": ["ipv4", "ipv6"],
-    }});
-    let mut commands = vec![delete(elements)];
+    let mut commands = vec![delete(nft::live_elements(new.number))];
     commands.extend(pointed(&Shown::Trial { old, new, seconds: 0 }, &Shown::Confirmed(new)));
     commands.extend(removed(old, new));
-    commands.push(delete(set(&nft::live_name(new.number))));
+    commands.push(delete(nft::set_named(&nft::live_name(new.number))));
     text(commands)
 }
 
 /// Ends the trial for the old ruleset, whether it has lapsed or not.
 pub fn abandon(old: Numbered<'_>, new: Numbered<'_>) -> String {
     let mut commands = pointed(&Shown::Trial { old, new, seconds: 0 }, &Shown::Confirmed(old));
-    commands.push(delete(set(&nft::live_name(new.number))));
+    commands.push(delete(nft::set_named(&nft::live_name(new.number))));
     commands.extend(removed(new, old));
     text(commands)
 }
@@ -97,10 +90,11 @@ fn pointed(before: &Shown<'_>, after: &Shown<'_>) -> Vec<Value> {
     let mut commands = Vec::new();
     for hook in Hook::ALL {
         match (had.contains(&hook), has.contains(&hook)) {
-            (true, true) => commands.push(flush(chain(hook.name()))),
+            (true, true) => commands.push(flush(nft::chain_object(hook.name()))),
             (false, true) => commands.push(add(nft::base_chain(hook))),
             (true, false) => {
-                commands.extend([flush(chain(hook.name())), delete(chain(hook.name()))]);
+                commands
+                    .extend([flush(nft::chain_object(hook.name())), delete(nft::chain_object(hook.name()))]);
                 continue;
             }
             (false, false) => continue,
@@ -114,9 +108,11 @@ fn pointed(before: &Shown<'_>, after: &Shown<'_>) -> Vec<Value> {
 fn removed(gone: Numbered<'_>, stays: Numbered<'_>) -> Vec<Value> {
     let chains: Vec<String> =
         gone.table.chains.keys().map(|name| format!("g{}_{name}", gone.number)).collect();
-    let mut commands: Vec<Value> = chains.iter().map(|name| flush(chain(name))).collect();
-    commands.extend(chains.iter().map(|name| delete(chain(name))));
-    commands.extend(gone.table.sets.keys().map(|name| delete(set(&format!("g{}_{name}", gone.number)))));
+    let mut commands: Vec<Value> = chains.iter().map(|name| flush(nft::chain_object(name))).collect();
+    commands.extend(chains.iter().map(|name| delete(nft::chain_object(name))));
+    commands.extend(
+        gone.table.sets.keys().map(|name| delete(nft::set_named(&format!("g{}_{name}", gone.number)))),
+    );
     let stale = gone.table.counters.difference(&stays.table.counters);
     commands.extend(stale.map(|name| delete(nft::counter_object(name))));
     commands
@@ -124,20 +120,10 @@ fn removed(gone: Numbered<'_>, stays: Numbered<'_>) -> Vec<Value> {
 
 /// Deletes a table whether it exists or not.
 fn replaced(name: &str) -> Vec<Value> {
-    vec![add(table(name)), delete(table(name))]
+    vec![add(nft::table_object(name)), delete(nft::table_object(name))]
 }
 
-fn table(name: &str) -> Value {
-    json!({"table": {"family": "inet", "name": name}})
-}
-
-fn chain(name: &str) -> Value {
-    json!({"chain": {"family": "inet", "table": TABLE, "name": name}})
-}
-
-fn set(name: &str) -> Value {
-    json!({"set": {"family": "inet", "table": TABLE, "name": name}})
-}
+// Commands are put around objects by hand: the crate's commands take its own objects only, and two of ours are not of its types.
 
 fn add(object: Value) -> Value {
     nft::object([("add", object)])
