@@ -152,6 +152,7 @@ pub fn passwds() -> Vec<Vec<u8>> {
 pub fn befores() -> Vec<Vec<u8>> {
     let before = Before {
         drop_in: Some("PermitRootLogin no\n".into()),
+        drop_in_mode: Some(0o644),
         key_files: [("admin".to_owned(), format!("{KEY} a\n"))].into(),
     };
     vec![serde_json::to_vec(&before).expect("plain data"), Hash::of(b"any").to_string().into_bytes()]
