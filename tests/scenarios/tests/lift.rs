@@ -52,3 +52,23 @@ fn both_areas_are_given_back_and_taken_again() -> Result<()> {
     fleet.await_rest()?;
     all_held("enforced again", &fleet.login_differences())
 }
+
+#[test]
+fn giving_one_area_back_without_an_agent_leaves_the_others_kept() -> Result<()> {
+    let fleet = Fleet::enforced("liftone", Fleet::usual)?;
+    fleet.web1.must(&["systemctl", "stop", "tenure-agent"])?;
+    let lifted = fleet.agent(&["lift", "firewall"])?;
+    assert!(lifted.ok(), "{}", lifted.said());
+    let marks = fleet.web1.must(&["ls", "/var/lib/tenure/lifted"])?;
+    assert_eq!(marks.split_whitespace().collect::<Vec<_>>(), ["firewall.json"]);
+    fleet.web1.must(&["systemctl", "start", "tenure-agent"])?;
+    fleet.web1.must(&[
+        "sh",
+        "-c",
+        "echo 'PasswordAuthentication yes' >/etc/ssh/sshd_config.d/00-tenure.conf",
+    ])?;
+    tenure_lab::wait_for("the drop-in", tenure_scenarios::agent::SOON, || {
+        fleet.web1.get("/etc/ssh/sshd_config.d/00-tenure.conf").is_ok_and(|text| text.contains("AllowUsers"))
+    })?;
+    Ok(())
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tenure_areas::firewall::boot::{Boot, choose};
 use tenure_areas::firewall::state::{CONFIRMED, ENFORCED};
-use tenure_areas::port::{Beneath, Command, HostRead, HostWrite, Owner, PortError};
+use tenure_areas::port::{Beneath, Command, HostRead, HostWrite, Owner, PortError, PortResult};
 use tenure_link::{BundleStore, Places};
 use tenure_policy::resolved::{FirewallSection, HostPolicy};
 use tenure_sys::clock;
@@ -30,24 +30,41 @@ pub(super) fn boot(config: &Path, out: Output) -> Result<Exit, Failure> {
     // A mark that cannot be looked at counts: in doubt the host boots closed.
     let enforced = !matches!(host.stat(&beneath(ENFORCED)), Err(PortError::Absent { .. }));
     let section = section(config);
-    let (json, line) = match choose(confirmed, enforced, section.as_ref()) {
-        Boot::Confirmed { number, json } => (json, format!("loaded the confirmed ruleset g{number}")),
-        Boot::Baseline { json, why } => {
-            out.warning(&why);
-            (json, "loaded the baseline".into())
-        }
-        Boot::Nothing => {
-            out.line("no ruleset was ever confirmed on this host: nothing is loaded");
-            return Ok(Exit::Clean);
-        }
-    };
-    host.tell(&Command::NftLoad { json }).map_err(|e| {
+    let first = choose(confirmed, enforced, section.as_ref());
+    let line = load(&host, first, &|why| choose(Err(why), true, section.as_ref()), out).map_err(|e| {
         Failure::of("cannot load the ruleset", &e).hint(
             "the host has no packet filter of Tenure's now; `tenure-agent run` tries again when it starts",
         )
     })?;
     out.line(&line);
     Ok(Exit::Clean)
+}
+
+/// Loads what was chosen; a confirmed ruleset that the kernel does not take is answered with what `instead` chooses.
+fn load(
+    host: &dyn HostWrite,
+    chosen: Boot,
+    instead: &dyn Fn(String) -> Boot,
+    out: Output,
+) -> PortResult<String> {
+    match chosen {
+        Boot::Nothing => Ok("no ruleset was ever confirmed on this host: nothing is loaded".into()),
+        Boot::Baseline { json, why } => {
+            out.warning(&why);
+            host.tell(&Command::NftLoad { json })?;
+            Ok("loaded the baseline".into())
+        }
+        Boot::Confirmed { number, json } => match host.tell(&Command::NftLoad { json }) {
+            Ok(()) => Ok(format!("loaded the confirmed ruleset g{number}")),
+            Err(e) => {
+                let fallback = instead(format!("g{number} does not load: {e}"));
+                if matches!(fallback, Boot::Baseline { .. }) {
+                    return load(host, fallback, &|_| Boot::Nothing, out);
+                }
+                Err(e)
+            }
+        },
+    }
 }
 
 /// The firewall section of the last policy that was taken; the baseline needs it to know the management networks.
@@ -63,4 +80,21 @@ fn section(config: &Path) -> Option<FirewallSection> {
 fn beneath(path: &str) -> Beneath {
     let (root, name) = path.rsplit_once('/').unwrap_or(("/", path));
     Beneath::new(root, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_areas::fake::FakeHost;
+
+    use super::*;
+
+    #[test]
+    fn a_confirmed_ruleset_that_does_not_load_is_answered_with_the_baseline() {
+        let host = FakeHost::debian();
+        let broken = Boot::Confirmed { number: 7, json: "{}".into() };
+        let line =
+            load(&host, broken, &|why| choose(Err(why), true, None), Output { json: false, quiet: true });
+        assert_eq!(line.as_deref(), Ok("loaded the baseline"));
+        assert!(host.reaches("192.0.2.77", 22) && !host.reaches("192.0.2.77", 443));
+    }
 }

@@ -94,19 +94,28 @@ pub(super) fn lift(config: &Path, args: &LiftArgs, out: Output) -> Result<Exit, 
             // Before the lanes' first pass, which would else enforce what is about to be given back.
             let host = LinuxHost::new(ChangeLog::new());
             let before = Before::new(std::sync::Arc::new(|| Ok(Vec::new())));
-            for area in Area::ALL {
-                before
-                    .mark_lifted(area, &host, clock::wall())
-                    .map_err(|e| Failure::of("cannot mark the areas as given back", &e))?;
+            let marked: Vec<Area> = Area::ALL.into_iter().filter(|a| !before.is_lifted(*a, &host)).collect();
+            let quiet = marked.iter().try_for_each(|area| before.mark_lifted(*area, &host, clock::wall()));
+            let started = quiet
+                .map_err(|e| Failure::of("cannot mark the areas as given back", &e))
+                .and_then(|()| Agent::start(setup).map_err(Failure::from));
+            match started {
+                Ok(agent) => Some((agent, marked)),
+                Err(failure) => {
+                    unmark(&marked)?;
+                    return Err(failure);
+                }
             }
-            Some(Agent::start(setup)?)
         }
     };
     let result = if own.is_some() { wait_for_policy(&paths) } else { Ok(()) }
         .and_then(|()| status_of(&paths))
         .and_then(|status| lift_each(&paths, args.area, status.as_ref(), out));
-    if let Some(agent) = own {
+    if let Some((agent, marked)) = own {
         agent.stop();
+        // Only what was given back stays marked; the rest is kept again by the next `run`.
+        let given_back = |area: &Area| result.as_ref().is_ok_and(|l| l.iter().any(|l| l.area == *area));
+        unmark(&marked.into_iter().filter(|area| !given_back(area)).collect::<Vec<_>>())?;
     }
     let lifted = result?;
     out.document(&lifted);
@@ -122,6 +131,15 @@ pub(super) fn lift(config: &Path, args: &LiftArgs, out: Output) -> Result<Exit, 
     out.note("what was given back is only observed until `tenure-agent apply`");
     let failed = lifted.iter().flat_map(|l| &l.done).any(|d| d.error.is_some());
     Ok(if failed { Exit::Error } else { Exit::Clean })
+}
+
+fn unmark(areas: &[Area]) -> Result<(), Failure> {
+    let host = LinuxHost::new(ChangeLog::new());
+    let before = Before::new(std::sync::Arc::new(|| Ok(Vec::new())));
+    areas
+        .iter()
+        .try_for_each(|area| before.unmark_lifted(*area, &host))
+        .map_err(|e| Failure::of("cannot take back the marks of areas that were not given back", &e))
 }
 
 fn lift_each(
