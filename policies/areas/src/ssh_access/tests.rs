@@ -385,7 +385,7 @@ fn lift_gives_back_what_stood_here() {
         };
         assert_eq!(files(host.all_files()), files(before), "empty directories may stay");
         assert_eq!(host.content(DROP_IN).as_deref(), stood.map(str::as_bytes));
-        let mode = host.stat(&crate::port::Beneath::new(DROP_IN, "")).ok().map(|stat| stat.mode);
+        let mode = host.stat(&crate::port::Beneath::of(DROP_IN)).ok().map(|stat| stat.mode);
         assert_eq!(mode, stood.map(|_| 0o640), "with the permissions that it had");
         assert!(host.lets_in_by_password("app", STRANGER), "sshd has read it");
         assert!(SshAccess::lift(&desired, &SshAccess::observe(&host, &desired).unwrap()).is_empty());
