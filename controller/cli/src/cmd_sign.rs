@@ -1,7 +1,7 @@
 //! `tenure sign SET`: checks a policy set as `tenure check` does, resolves it, and writes one signed index and one
 //! signed bundle for each machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -116,6 +116,9 @@ fn sign(
         issued: now,
         expires: set.expires(now),
         machines: hashes(&bundles),
+        vaults: BTreeMap::new(),
+        controllers: BTreeMap::new(),
+        revoked: BTreeSet::new(),
     };
     Ok(Signing { index: Signed::new(&index, &keys), bundles })
 }
@@ -289,7 +292,7 @@ fn hashes(bundles: &BTreeMap<HostName, Signed<HostPolicy>>) -> BTreeMap<HostName
 
 /// Names that stand in one of the two only, or with another hash.
 fn different(a: &BTreeMap<HostName, Hash>, b: &BTreeMap<HostName, Hash>) -> Vec<String> {
-    let names: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+    let names: BTreeSet<_> = a.keys().chain(b.keys()).collect();
     names.into_iter().filter(|name| a.get(*name) != b.get(*name)).map(ToString::to_string).collect()
 }
 

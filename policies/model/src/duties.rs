@@ -1,7 +1,7 @@
 //! Duties that a promise can mean: a closed list, each with what judges it.
 
 /// How a duty is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judged {
     /// Enforced and looked at on hosts.

@@ -2,6 +2,7 @@
 //! Pure: takes a map of texts and reads no file; knows no area's types.
 
 pub mod addresses;
+pub mod bundles;
 pub mod calendar;
 pub mod duties;
 pub mod fault;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tenure_trust::{Bundle, FleetName, HostName, Kind, PersonName, Statement};
 
+use crate::bundles::{BackupSection, ControllerPlace, Prober, ProberSection};
 use crate::names::{NetworkName, RuleId, UnixUser};
 
 /// The schema number of [`HostPolicy`] that this code writes and reads.
@@ -35,6 +36,12 @@ pub struct HostPolicy {
     pub ssh_access: Option<SshAccessSection>,
     /// Section of the area `patch`.
     pub patch: Option<PatchSection>,
+    /// Section of the area `backup`.
+    pub backup: Option<BackupSection>,
+    /// Where the controller is; none when the fleet has none.
+    pub controller: Option<ControllerPlace>,
+    /// Whose trials this host confirms; none when it is no prober.
+    pub prober: Option<ProberSection>,
 }
 
 impl Statement for HostPolicy {
@@ -72,6 +79,8 @@ pub struct Modes {
     pub ssh_access: Mode,
     /// Area `patch`.
     pub patch: Mode,
+    /// Area `backup`.
+    pub backup: Mode,
 }
 
 /// Default drop both ways, and what is let through.
@@ -184,8 +193,8 @@ pub struct ManagementPath {
     pub account: UnixUser,
 }
 
-/// How a trial is confirmed. (A prober host named in the policy comes with enrolment.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How a trial is confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
     /// Seconds until the kernel falls back by itself, 5 to 3600.
@@ -195,11 +204,13 @@ pub struct Confirm {
 }
 
 /// Who confirms a trial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConfirmBy {
     /// A person who types `tenure-agent confirm` in a session opened after the switch.
     Person,
+    /// One of these hosts, which connects anew; a person can always confirm too. Never empty.
+    Hosts(Vec<Prober>),
 }
 
 /// Who may log in by SSH, as whom, from where.

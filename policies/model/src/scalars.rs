@@ -14,10 +14,8 @@ use crate::shape::{Scalar, ScalarKind, ScalarShape, Why, words};
 use crate::{addresses, services, sizes};
 use tenure_trust::ids::is_label;
 
-name_type! {
-    /// A vault of the policy.
-    VaultName, "vault name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
-}
+pub use tenure_trust::VaultName;
+
 name_type! {
     /// A zone of the IANA database; whether it exists is the calendar's question.
     ZoneName, "time zone", 64, "a name of the IANA database such as Europe/Amsterdam",

@@ -461,7 +461,7 @@ pub(crate) use section;
 macro_rules! words {
     ($(#[doc = $doc:literal])* $name:ident = $shown:literal { $( $(#[doc = $word_doc:literal])* $variant:ident / $word:literal, )+ }) => {
         $(#[doc = $doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name {
             $( $(#[doc = $word_doc])* #[serde(rename = $word)] $variant, )+
         }

@@ -121,6 +121,15 @@ name_type! {
     KeyName, "key name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
 }
 
+name_type! {
+    /// A vault of the policy.
+    VaultName, "vault name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+}
+name_type! {
+    /// One run of a backup, restore or drill; never used twice on a host.
+    RunId, "run", 100, "lower-case letters, digits and inner hyphens, at most 100", is_label
+}
+
 macro_rules! number_type {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*

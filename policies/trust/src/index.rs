@@ -1,6 +1,6 @@
 //! The index of a policy set, the bundles that it names, and the floor below which nothing is taken again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::envelope::Signed;
 use crate::hash::Hash;
 use crate::ids::{FleetName, HostName, PolicyVersion};
+use crate::keys::KeyId;
 use crate::kind::Kind;
 use crate::refused::Refused;
 use crate::root::Root;
@@ -36,6 +37,27 @@ pub struct Index {
     /// For every machine the hash of its bundle's payload bytes.
     #[serde(deserialize_with = "statement::unique_map")]
     pub machines: BTreeMap<HostName, Hash>,
+    /// For every machine that a vault stands on the hash of the vault's bundle.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "statement::unique_map")]
+    pub vaults: BTreeMap<HostName, Hash>,
+    /// For the controller's machine the hash of the duty book.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "statement::unique_map")]
+    pub controllers: BTreeMap<HostName, Hash>,
+    /// Identity keys that were revoked by the time of signing: so a controller cannot withhold a revocation.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub revoked: BTreeSet<KeyId>,
+}
+
+impl Index {
+    /// The hash of the bundle of this kind for this machine.
+    pub fn bundle(&self, kind: Kind, machine: &HostName) -> Option<&Hash> {
+        match kind {
+            Kind::HostPolicy => self.machines.get(machine),
+            Kind::VaultPolicy => self.vaults.get(machine),
+            Kind::DutyBook => self.controllers.get(machine),
+            _ => None,
+        }
+    }
 }
 
 impl Statement for Index {
@@ -135,7 +157,7 @@ pub fn verify_bundle<T: Bundle>(
         return Err(Refused::WrongHost { ours: host.clone(), found: bundle.machine().clone() });
     }
     let version = index.version;
-    if index.machines.get(host) != Some(&signed.hash()) {
+    if index.bundle(T::KIND, host) != Some(&signed.hash()) {
         return Err(Refused::HashNotInIndex { host: host.clone(), version });
     }
     let standing = Standing::Signed { version, by, until: index.expires };
@@ -170,7 +192,7 @@ impl Index {
         if self.issued >= self.expires {
             return Err(Refused::malformed("the set expires before it is issued"));
         }
-        if self.machines.len() > MAX_MACHINES {
+        if self.machines.len().max(self.vaults.len()).max(self.controllers.len()) > MAX_MACHINES {
             return Err(Refused::malformed(format_args!("more than {MAX_MACHINES} machines")));
         }
         Ok(())

@@ -30,6 +30,12 @@ pub enum Kind {
     Checkpoint,
     /// What was shown about a purge or a period.
     Certificate,
+    /// What a host says of a backup run that it stored and read back.
+    Seal,
+    /// What a machine states of its own keys when it enrols.
+    Enrolment,
+    /// What a prober saw when it connected to a host on trial.
+    Probe,
 }
 
 /// A payload type that is not on the list.
@@ -39,7 +45,7 @@ pub struct UnknownKind;
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Root,
         Kind::Index,
         Kind::HostPolicy,
@@ -51,6 +57,9 @@ impl Kind {
         Kind::Receipt,
         Kind::Checkpoint,
         Kind::Certificate,
+        Kind::Seal,
+        Kind::Enrolment,
+        Kind::Probe,
     ];
 
     /// The word for it in payload types.
@@ -67,6 +76,9 @@ impl Kind {
             Kind::Receipt => "receipt",
             Kind::Checkpoint => "checkpoint",
             Kind::Certificate => "certificate",
+            Kind::Seal => "seal",
+            Kind::Enrolment => "enrolment",
+            Kind::Probe => "probe",
         }
     }
 
@@ -82,6 +94,7 @@ impl Kind {
             Kind::Index | Kind::Certificate => 4 << 20,
             Kind::Root | Kind::Admission | Kind::Order => 256 << 10,
             Kind::Record | Kind::Receipt | Kind::Checkpoint => 16 << 10,
+            Kind::Seal | Kind::Enrolment | Kind::Probe => 16 << 10,
         }
     }
 
@@ -94,6 +107,7 @@ impl Kind {
             Kind::Order => Some(Role::Order),
             Kind::Certificate => Some(Role::Certificate),
             Kind::Record | Kind::Receipt | Kind::Checkpoint => None,
+            Kind::Seal | Kind::Enrolment | Kind::Probe => None,
         }
     }
 }

@@ -1,24 +1,33 @@
 //! What is signed, by whom, and how a holder checks it: ids, envelopes, roles, versions, index, record chain.
 //! Knows an area only as a name. Pure: no file, socket, clock, environment or process.
 
+pub mod admission;
+pub mod backup;
+pub mod enrol;
 pub mod envelope;
 pub mod hash;
 pub mod ids;
 pub mod index;
 pub mod keys;
 pub mod kind;
+pub mod probe;
 pub mod record;
 pub mod refused;
 pub mod root;
 pub mod statement;
 pub mod text;
+pub mod vault_wire;
 pub mod verify_chain;
 
+pub use admission::{Admission, AdmissionBook, AdmissionList, MachineRole, Order, OrderKind, SshKeyText};
+pub use backup::{
+    GenerationId, Object, ObjectKind, Owner, Receipt, Seal, SealClaims, SeriesId, SetName, SlotId, SlotTime,
+};
 pub use envelope::{Envelope, Signed};
 pub use hash::Hash;
 pub use ids::{
     AreaName, Epoch, EventName, FleetName, HostName, IdError, JudgeVersion, KeyName, PersonName,
-    PolicyVersion, ReasonTag, RootVersion, Seq, TenantId,
+    PolicyVersion, ReasonTag, RootVersion, RunId, Seq, TenantId, VaultName,
 };
 pub use index::{Arrival, Floor, Index, verify_bundle, verify_index};
 pub use keys::{KeyFault, KeyId, NamedKey, PublicKey, Signature, SigningKey};

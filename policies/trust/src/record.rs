@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::admission::MachineRole;
 use crate::envelope::{Envelope, Signed, Written};
 use crate::hash::Hash;
 use crate::ids::{AreaName, Epoch, EventName, HostName, JudgeVersion, PolicyVersion, ReasonTag, Seq};
@@ -23,6 +24,9 @@ pub struct Record {
     pub schema: u32,
     /// Whose record it is.
     pub host: HostName,
+    /// Whose of that machine: its agent's, or its vault's, which has a chain of its own.
+    #[serde(default, skip_serializing_if = "is_host")]
+    pub role: MachineRole,
     /// Which chain of this host.
     pub epoch: Epoch,
     /// Its place, from 1, without gaps.
@@ -180,6 +184,9 @@ pub struct Draft {
 pub struct Chain {
     /// Whose chain.
     pub host: HostName,
+    /// Whose of that machine.
+    #[serde(default, skip_serializing_if = "is_host")]
+    pub role: MachineRole,
     /// Which of its chains.
     pub epoch: Epoch,
     /// The place of the next record.
@@ -202,13 +209,29 @@ pub struct Link {
 impl Chain {
     /// The start of a host's chain.
     pub fn begin(host: HostName, epoch: Epoch) -> Self {
-        let prev = Self::genesis(&host, epoch);
-        Self { host, epoch, next: Seq(1), prev }
+        Self::begin_as(host, MachineRole::Host, epoch)
+    }
+
+    /// The start of the chain of a machine in a role.
+    pub fn begin_as(host: HostName, role: MachineRole, epoch: Epoch) -> Self {
+        let prev = Self::genesis_as(&host, role, epoch);
+        Self { host, role, epoch, next: Seq(1), prev }
     }
 
     /// What the first record names as before it: a hash that no other chain starts with.
     pub fn genesis(host: &HostName, epoch: Epoch) -> Hash {
-        Hash::of(format!("tenure chain {host} {epoch}").as_bytes())
+        Self::genesis_as(host, MachineRole::Host, epoch)
+    }
+
+    /// The same for a machine in a role.
+    pub fn genesis_as(host: &HostName, role: MachineRole, epoch: Epoch) -> Hash {
+        Hash::of(
+            match role {
+                MachineRole::Host => format!("tenure chain {host} {epoch}"),
+                other => format!("tenure chain {host} {other} {epoch}"),
+            }
+            .as_bytes(),
+        )
     }
 
     /// The next record, signed with the host's identity key. The chain itself does not move.
@@ -217,6 +240,7 @@ impl Chain {
         let record = Record {
             schema: Record::SCHEMA,
             host: self.host.clone(),
+            role: self.role,
             epoch: self.epoch,
             seq: self.next,
             prev: self.prev,
@@ -256,6 +280,9 @@ pub struct ExportHeader {
     pub schema: u32,
     /// Whose chain.
     pub host: HostName,
+    /// Whose of that machine.
+    #[serde(default, skip_serializing_if = "is_host")]
+    pub role: MachineRole,
     /// The chain of the first record.
     pub epoch: Epoch,
     /// The host's identity key, as it says.
@@ -268,7 +295,7 @@ impl ExportHeader {
 
     /// The header of an export.
     pub fn new(host: HostName, epoch: Epoch, key: PublicKey) -> Self {
-        Self { format: Self::FORMAT.into(), schema: 1, host, epoch, key }
+        Self { format: Self::FORMAT.into(), schema: 1, host, role: MachineRole::Host, epoch, key }
     }
 
     /// The line, without its line end.
@@ -355,6 +382,10 @@ impl ExportLine {
         }
         crate::statement::read(signed.envelope().payload())
     }
+}
+
+fn is_host(role: &MachineRole) -> bool {
+    *role == MachineRole::Host
 }
 
 mod base64_text {

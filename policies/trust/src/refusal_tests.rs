@@ -1,6 +1,6 @@
 //! Every refusal of roots, indexes and bundles, one test each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,9 @@ impl Fleet {
             issued: at(0),
             expires: at(90 * DAY),
             machines,
+            vaults: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+            revoked: BTreeSet::new(),
         };
         Self { root, index, toy }
     }

@@ -254,7 +254,7 @@ impl ChainVerifier {
     fn take_place(&mut self, record: &Record, hash: Hash) {
         let (epoch, seq) = (record.epoch, record.seq);
         if let Some(header) = &self.header
-            && header.host != record.host
+            && (&header.host, header.role) != (&record.host, record.role)
         {
             self.find(Some(seq), ChainFault::WrongHost { found: record.host.clone() });
             return;
@@ -276,9 +276,14 @@ impl ChainVerifier {
             }
             Some(last) => {
                 self.find(Some(seq), ChainFault::Reset { from: last.epoch, to: epoch });
-                self.follow(record, Seq(1), Chain::genesis(&record.host, epoch), false);
+                self.follow(record, Seq(1), Chain::genesis_as(&record.host, record.role, epoch), false);
             }
-            None => self.follow(record, self.expected.from, Chain::genesis(&record.host, epoch), true),
+            None => self.follow(
+                record,
+                self.expected.from,
+                Chain::genesis_as(&record.host, record.role, epoch),
+                true,
+            ),
         }
         self.unread = 0;
         self.report.first.get_or_insert(seq);

@@ -67,6 +67,9 @@ fn index(version: u64, bundle: Hash) -> Index {
         issued: at(NOW - 60),
         expires: at(NOW + 90 * DAY),
         machines: BTreeMap::from([(WEB.host.clone(), bundle)]),
+        vaults: BTreeMap::new(),
+        controllers: BTreeMap::new(),
+        revoked: BTreeSet::new(),
     }
 }
 

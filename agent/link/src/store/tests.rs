@@ -1,6 +1,6 @@
 //! What a machine takes, keeps and refuses, with the files as they lie on the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -99,6 +99,9 @@ impl Machine {
             issued: at(0),
             expires: at(90 * DAY),
             machines: BTreeMap::from([(host(), bundle.hash())]),
+            vaults: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+            revoked: BTreeSet::new(),
         };
         fs::write(self.drop_dir().join("web1.bundle.json"), bundle.to_json()).unwrap();
         fs::write(self.drop_dir().join("index.json"), Signed::new(&index, &[&key()]).to_json()).unwrap();

@@ -90,6 +90,10 @@ pub(crate) fn build(
         firewall,
         ssh_access,
         patch,
+        // resolved with the vaults, the controller and the probers: see the next commits
+        backup: None,
+        controller: None,
+        prober: None,
     };
     Built { policy, backup, reasons: building.why.sorted() }
 }
@@ -134,6 +138,7 @@ impl<'w> Building<'_, 'w> {
             firewall: self.mode("mode.firewall", |modes| modes.firewall.as_ref()),
             ssh_access: self.mode("mode.access", |modes| modes.access.as_ref()),
             patch: self.mode("mode.patch", |modes| modes.patch.as_ref()),
+            backup: self.mode("mode.backup", |modes| modes.backup.as_ref()),
         }
     }
 
