@@ -52,13 +52,7 @@ impl Identity {
         getrandom::fill(&mut *seed).map_err(ChainError::Random)?;
         let made = Self { key: SigningKey::from_seed(&seed), host: host.clone() };
         let text = Zeroizing::new(format!("{SCHEME}{}\n", STANDARD.encode(*seed)));
-        writable.put(&Put {
-            path: &state.join(SECRET),
-            bytes: text.as_bytes(),
-            mode: 0o600,
-            uid: 0,
-            gid: 0,
-        })?;
+        writable.put(&Put::own(&state.join(SECRET), text.as_bytes(), 0o600))?;
         made.publish(state, writable)?;
         Ok(made)
     }
@@ -71,7 +65,7 @@ impl Identity {
         if stands.is_ok_and(|file| file.bytes == text.as_bytes()) {
             return Ok(());
         }
-        writable.put(&Put { path: &path, bytes: text.as_bytes(), mode: 0o644, uid: 0, gid: 0 })?;
+        writable.put(&Put::own(&path, text.as_bytes(), 0o644))?;
         Ok(())
     }
 

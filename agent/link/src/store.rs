@@ -262,7 +262,7 @@ impl BundleStore {
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.dir.join(name);
-        Ok(self.writable.put(&Put { path: &path, bytes, mode: 0o600, uid: 0, gid: 0 })?)
+        Ok(self.writable.put(&Put::own(&path, bytes, 0o600))?)
     }
 
     /// Removes the files of other versions. What cannot be removed now is removed with the next set: nothing reads it.

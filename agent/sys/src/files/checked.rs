@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::read::{BaseDir, Expect, File, Kind};
+use super::read::{BaseDir, Expect, File, Kind, Owner};
 use super::walk::{Trust, fault, walk};
 use super::{FileError, Stat};
 
 /// How deep a set of files may nest.
 const DEPTH: usize = 8;
 
-/// A directory that is root's and writable by nobody else, like all above it. No link on its way could be placed by
+/// A directory that is root's (or the program's own user's) and writable by nobody else, like all above it. No link on its way could be placed by
 /// somebody else.
 #[derive(Debug)]
 pub struct CheckedDir(BaseDir);
@@ -58,7 +58,9 @@ impl CheckedDir {
         }
         let path = self.path().join(beneath);
         check(&self.0.stat(beneath)?, &path)?;
-        let file = self.0.read(beneath, &Expect::roots(limit))?;
+        // Whose it may be is judged by `check`, of the open file too.
+        let expect = Expect { owner: Owner::Anybody, limit, one_link: true };
+        let file = self.0.read(beneath, &expect)?;
         check(&file.stat, &path)?;
         Ok(file)
     }

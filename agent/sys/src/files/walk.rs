@@ -17,7 +17,8 @@ const LINKS: usize = 8;
 pub(super) enum Trust {
     /// Anything; links only where root alone could have placed them, and none of /proc.
     LinksOfRoot,
-    /// Root's, and writable by nobody else: nobody but root can change what the path means.
+    /// Root's or, for a program that is not root, its own user's, and writable by nobody else: nobody but these two can
+    /// change what the path means.
     RootOnly,
 }
 
@@ -60,9 +61,9 @@ pub(super) fn walk(path: &Path, trust: Trust) -> Result<(OwnedFd, PathBuf), File
     Ok((dir, at))
 }
 
-/// What would let somebody else than root change this file or directory, and how to mend it.
+/// What would let somebody else than root (or the program's own user) change this file or directory, and how to mend it.
 pub(super) fn fault(uid: u32, mode: u32, path: &Path) -> Option<FileError> {
-    let (why, mend) = if uid != 0 {
+    let (why, mend) = if uid != 0 && uid != own_uid() {
         (format!("is owned by uid {uid} and not by root"), "chown root:")
     } else if mode & 0o022 != 0 {
         let others = match mode & 0o022 {
@@ -75,6 +76,11 @@ pub(super) fn fault(uid: u32, mode: u32, path: &Path) -> Option<FileError> {
         return None;
     };
     Some(FileError::Unsafe { path: path.into(), why, mend: format!("{mend} {}", text::shell_word(path)) })
+}
+
+/// The user that this program works as.
+pub(super) fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Path components still to walk, next one last.

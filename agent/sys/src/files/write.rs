@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::walk::{Trust, walk};
+use super::walk::{Trust, own_uid, walk};
 use super::{BaseDir, FileError, Kind};
 
 const INSIDE: ResolveFlags =
@@ -35,6 +35,14 @@ pub struct Put<'a> {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+impl<'a> Put<'a> {
+    /// A file of the program's own user: root's for the agent, its own for a service that runs as one.
+    pub fn own(path: &'a Path, bytes: &'a [u8], mode: u32) -> Self {
+        let gid = rustix::process::getegid().as_raw();
+        Self { path, bytes, mode, uid: own_uid(), gid }
+    }
 }
 
 impl Roots {
@@ -79,7 +87,7 @@ impl Roots {
         sync(&dir, file.path)
     }
 
-    /// Makes a directory of root's with this mode below (or at) a root; one that stands there gets the mode.
+    /// Makes a directory of the program's own user with this mode below (or at) a root; one that stands there gets the mode.
     ///
     /// # Errors
     /// When something else stands there, or as `put`.
@@ -95,7 +103,7 @@ impl Roots {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = openat2(&dir, &name, flags, Mode::empty(), INSIDE).map_err(failed)?;
-        fchown(&made, Some(Uid::ROOT), Some(Gid::ROOT)).map_err(failed)?;
+        fchown(&made, Some(Uid::from_raw(own_uid())), Some(rustix::process::getegid())).map_err(failed)?;
         fchmod(&made, Mode::from_raw_mode(mode)).map_err(failed)?;
         sync(&dir, path)
     }
