@@ -116,6 +116,18 @@ impl Zone {
         at.to_zoned(self.zone.clone()).date()
     }
 
+    /// The moment of this local date and time of day. A time that a change of clocks skips comes later by as much as was
+    /// skipped (01:30 in London on 28 March 2027 is 02:30 summer time); of a time that comes twice it is the first.
+    pub fn moment(&self, date: Date, time: Time) -> Timestamp {
+        let local = self.zone.to_ambiguous_zoned(date.to_datetime(time));
+        local.compatible().map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+    }
+
+    /// Date and time of day in this zone at that moment.
+    pub fn local(&self, at: Timestamp) -> jiff::civil::DateTime {
+        at.to_zoned(self.zone.clone()).datetime()
+    }
+
     /// The dates from `from` (included) through the two years after it on which this time of day does not exist or
     /// comes twice.
     pub fn clock_changes(&self, time: Time, from: Date) -> Vec<ClockChange> {
@@ -132,8 +144,7 @@ impl Zone {
 
     /// The first moment of a date; where a change of clocks skips midnight, the first moment that exists.
     fn first_moment(&self, date: Date) -> Timestamp {
-        let midnight = self.zone.to_ambiguous_zoned(date.to_datetime(Time::midnight()));
-        midnight.compatible().map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+        self.moment(date, Time::midnight())
     }
 }
 
@@ -471,6 +482,16 @@ mod tests {
         assert!(london.clock_changes(time(3, 30, 0, 0), date(2026, 11, 22)).is_empty());
         assert_eq!(amsterdam().clock_changes(time(2, 0, 0, 0), date(2026, 11, 22)).len(), 4);
         assert!(amsterdam().clock_changes(time(3, 0, 0, 0), date(2026, 11, 22)).is_empty());
+    }
+
+    #[test]
+    fn a_skipped_time_comes_later_and_of_a_doubled_one_the_first_counts() {
+        let london = Zone::named("Europe/London").unwrap();
+        let moment = |date, hour, minute| london.moment(date, time(hour, minute, 0, 0)).to_string();
+        assert_eq!(moment(date(2027, 3, 28), 1, 30), "2027-03-28T01:30:00Z");
+        assert_eq!(moment(date(2027, 10, 31), 1, 30), "2027-10-31T00:30:00Z");
+        assert_eq!(moment(date(2027, 7, 1), 1, 30), "2027-07-01T00:30:00Z");
+        assert_eq!(london.local(at("2027-03-28T01:30:00Z")).time(), time(2, 30, 0, 0));
     }
 
     #[test]
