@@ -2,12 +2,13 @@
 SHELL  := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help packages build demo demo-down test bench
+.PHONY: help packages demo demo-down test bench man
 
 help:
 	@echo "make demo        show it: real hosts on this machine; its own network stays untouched"
 	@echo "make demo-down   remove what the demo made"
 	@echo "make test        everything that CI runs"
+	@echo "make man         man pages of all programs into $(TARGET)/man"
 	@echo "make bench       beside cfengine3, in one run"
 
 packages:
@@ -31,6 +32,12 @@ test:
 	tests/lab/lab.sh prune
 	tests/lab/lab.sh base
 	cargo test --workspace --locked --no-fail-fast
+
+man:
+	cargo build --locked --bins
+	@rm -rf $(TARGET)/man && mkdir -p $(TARGET)/man
+	@$(TARGET)/debug/tenure man $(TARGET)/man && $(TARGET)/debug/tenure-agent man $(TARGET)/man
+	@ls $(TARGET)/man
 
 bench: packages
 	cargo build --locked --release --bins

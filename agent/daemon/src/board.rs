@@ -92,6 +92,8 @@ pub struct PolicyStatus {
     pub until: Option<Timestamp>,
     /// The beginning of its hash.
     pub hash: String,
+    /// How often every lane looks without a bell, in seconds.
+    pub heartbeat_seconds: u32,
 }
 
 /// Where the chain of records stands.

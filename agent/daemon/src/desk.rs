@@ -17,7 +17,7 @@ use tenure_trust::HostName;
 use crate::areas::Area;
 use crate::bell::{Mailbox, Reason};
 use crate::itself::Itself;
-use crate::journal;
+use crate::journal::{Entry, Kind};
 use crate::lane::Tools;
 use crate::plan::host_plan;
 use crate::session;
@@ -108,7 +108,9 @@ impl Counter {
         }
         let payload = json!({ "number": number, "hash": trial.new.hash, "by": by });
         self.event("confirm", payload);
-        journal::notice(&format!("firewall g{number} confirmed by {by}"));
+        let told = format!("firewall g{number} confirmed by {by}");
+        let version = self.tools.policy.get().and_then(|held| held.version());
+        Entry::new(Kind::TrialConfirmed, &told).area(Area::Firewall).version(version).write();
         Ok(Answer::Confirmed(Confirmed { number, by, at: now.wall }))
     }
 
@@ -151,7 +153,8 @@ impl Counter {
             done.extend(before.compare(area, host).map_err(|e| failed(&doing, &e))?);
         }
         self.event("lift", json!({ "area": area, "done": done }));
-        journal::notice(&format!("{area} was given back; it is only observed until `tenure-agent apply`"));
+        let told = format!("{area} was given back; it is only observed until `tenure-agent apply`");
+        Entry::new(Kind::Lifted, &told).area(area).version(held.version()).write();
         self.lanes.get(&area).into_iter().for_each(|lane| lane.ring(Reason::Operator));
         Ok(Answer::Lifted { area, done })
     }

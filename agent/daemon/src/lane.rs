@@ -10,13 +10,14 @@ use tenure_areas::area::{Finding, Weight};
 use tenure_areas::pass::{Report, Verdict};
 use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_sys::clock;
+use tenure_trust::PolicyVersion;
 
 use crate::areas::{Area, Desired};
 use crate::before::{Before, KeepFirst};
 use crate::bell::{Mailbox, Reason, Wake};
 use crate::board::{Board, Turn};
 use crate::host::{Clock, Host};
-use crate::journal;
+use crate::journal::{self, Entry, Kind};
 use crate::pace::Pace;
 use crate::policy_cell::{Held, PolicyCell};
 use crate::recorder::Recorder;
@@ -155,7 +156,7 @@ impl Worker {
             ended_boot_ms: after.since_boot_ms,
         };
         self.tools.board.show(turn, &report);
-        tell(&report, reasons);
+        tell(self.area, version, &report, reasons);
         let mut alarms = vec![(self.next_heartbeat, Reason::Timer)];
         if let Some(pending) = &report.pending {
             let left = pending.until.duration_since(after.wall);
@@ -167,10 +168,9 @@ impl Worker {
             alarms.push((ended + RETRY, Reason::Timer));
         }
         if !report.done.is_empty() && self.pace.spend(ended) {
-            journal::warning(&format!(
-                "{}: somebody changes it again and again; it is now restored less often",
-                self.area
-            ));
+            let told =
+                format!("{}: somebody changes it again and again; it is now restored less often", self.area);
+            Entry::new(Kind::RestoredLessOften, &told).area(self.area).version(version).write();
         }
         self.tools.recorder.report(report, version, heartbeat);
         alarms
@@ -226,22 +226,24 @@ fn pass(
 }
 
 /// What the journal is told of a pass: what changed, and what a person must see to.
-fn tell(report: &Report, reasons: &BTreeSet<Reason>) {
-    let area = &report.area;
+fn tell(area: Area, version: Option<PolicyVersion>, report: &Report, reasons: &BTreeSet<Reason>) {
+    let entry = |kind, message: &str| Entry::new(kind, message).area(area).version(version);
     let wanted = reasons.contains(&Reason::Policy) || reasons.contains(&Reason::Operator);
-    let word = if wanted { "applied" } else { "restored" };
+    let (kind, word) = if wanted { (Kind::Applied, "applied") } else { (Kind::Restored, "restored") };
     for finding in &report.mended {
         let by = finding.by.as_ref().map(|a| format!(" (pid {} {})", a.pid, a.comm)).unwrap_or_default();
-        journal::notice(&format!("{area}: {word} {}: {}{by}", finding.place, finding.what));
+        let message = format!("{area}: {word} {}: {}{by}", finding.place, finding.what);
+        entry(kind, &message).actor(finding.by.as_ref()).write();
     }
     for done in &report.done {
         match &done.error {
-            Some(error) => journal::error(&format!("{area}: {} failed: {error}", done.step)),
-            None => journal::notice(&format!("{area}: {}", done.step)),
+            Some(error) => entry(Kind::StepFailed, &format!("{area}: {} failed: {error}", done.step)).write(),
+            None => entry(Kind::Step, &format!("{area}: {}", done.step)).write(),
         }
     }
     if let Some(refusal) = &report.refusal {
-        journal::error(&format!("{area}: not carried out: {refusal}"));
+        let message = format!("{area}: not carried out: {refusal}");
+        entry(Kind::PlanRefused, &message).rule(refusal.rule.as_deref()).write();
     }
 }
 

@@ -9,6 +9,7 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod desk;
+pub mod doctor;
 pub mod host;
 pub mod itself;
 pub mod journal;

@@ -77,6 +77,12 @@ impl Output {
         }
     }
 
+    /// The product itself (a script), whatever was asked; it is the program's own text.
+    pub fn product(self, text: &str) {
+        // As in `print`.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+
     /// An error with what to do next, on standard error.
     pub fn error(self, what: &str, hint: Option<&str>) {
         let mut lines = what.lines().filter(|line| !line.trim().is_empty());

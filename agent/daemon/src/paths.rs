@@ -30,7 +30,6 @@ impl Paths {
 
     /// The places below a test's own directory.
     #[cfg(test)]
-    #[allow(dead_code, reason = "tests of the modules that follow use it")]
     pub(crate) fn below(dir: &Path) -> Self {
         Self { state: dir.join("lib"), run: dir.join("run"), root: dir.join("root.json") }
     }

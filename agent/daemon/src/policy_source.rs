@@ -15,7 +15,7 @@ use tenure_sys::clock;
 use crate::bell::{Mailbox, Reason};
 use crate::board::{Board, PolicyStatus};
 use crate::host::Clock;
-use crate::journal;
+use crate::journal::{self, Entry, Kind};
 use crate::policy_cell::{Held, PolicyCell};
 use crate::recorder::Recorder;
 use crate::time_floor::TimeFloor;
@@ -175,7 +175,7 @@ fn settle(result: Option<Result<Held, NotTaken>>, office: &Office, told: &mut Op
             if told.as_ref() == Some(&fault) {
                 return;
             }
-            journal::error(&format!("policy not taken: {}", fault.what));
+            Entry::new(Kind::PolicyNotTaken, &format!("policy not taken: {}", fault.what)).write();
             office.board.show_policy_fault(Some(fault.what.clone()));
             let version = office.cell.get().and_then(|held| held.version());
             let payload = json!({ "what": fault.what, "hint": fault.hint });
@@ -192,9 +192,11 @@ pub fn enforce(held: Held, office: &Office) {
         version: held.version(),
         until: held.until(),
         hash: held.hash().short(),
+        heartbeat_seconds: held.policy().heartbeat_seconds,
     };
     let named = held.version().map_or_else(|| "unsigned".to_owned(), |v| format!("version {v}"));
-    journal::notice(&format!("policy in force: {named}, {} from {}", held.hash().short(), held.from));
+    let told = format!("policy in force: {named}, {} from {}", held.hash().short(), held.from);
+    Entry::new(Kind::PolicyInForce, &told).version(held.version()).write();
     let payload = json!({ "from": held.from, "hash": held.hash(), "until": held.until() });
     office.recorder.event("policy", payload, held.version(), office.clock.now().wall);
     office.cell.set(held);

@@ -16,7 +16,7 @@ use tenure_trust::{AreaName, EventName, JudgeVersion, PolicyVersion, ReasonTag};
 
 use crate::board::{Board, EvidenceStatus};
 use crate::host::Clock;
-use crate::journal;
+use crate::journal::{self, Entry, Kind};
 use crate::time_floor::TimeFloor;
 
 /// Messages that wait for the recorder; beyond that they are lost and counted.
@@ -207,12 +207,14 @@ impl Scribe {
         match &written {
             Ok(()) => {
                 if self.failing.take().is_some() {
-                    journal::notice(&format!("records are written again; {lost} were lost"));
+                    Entry::new(Kind::RecordsResume, &format!("records are written again; {lost} were lost"))
+                        .write();
                 }
             }
             Err(why) => {
                 if self.failing.as_ref() != Some(why) {
-                    journal::error(&format!("cannot write a record: {why}; enforcement goes on"));
+                    let told = format!("cannot write a record: {why}; enforcement goes on");
+                    Entry::new(Kind::RecordsFail, &told).write();
                     self.failing = Some(why.clone());
                 }
             }

@@ -7,6 +7,7 @@ mod cmd_completions;
 mod cmd_explain;
 mod cmd_fmt;
 mod cmd_key;
+mod cmd_man;
 mod cmd_root;
 mod cmd_schema;
 mod cmd_sign;
@@ -26,10 +27,9 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 use crate::output::{Exit, Output};
 
-/// Writes, checks and signs policy, and verifies what hosts state. Exit codes: 0 clean, 1 error, 2 changes or drift
-/// found, 3 a promise is broken or unknown, 64 usage, 78 configuration.
+/// Writes, checks and signs policy, and verifies what hosts state.
 #[derive(Debug, Parser)]
-#[command(name = "tenure", version, about, max_term_width = 110)]
+#[command(name = "tenure", version, about, max_term_width = 110, after_help = Exit::table())]
 struct Cli {
     /// Print JSON on standard output instead of text
     #[arg(long, global = true)]
@@ -60,6 +60,9 @@ enum Command {
     Schema(cmd_schema::Args),
     /// Print a completion script for a shell
     Completions(cmd_completions::Args),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man(cmd_man::Args),
     /// Explain the values that a host gets: where each comes from and why
     Explain(cmd_explain::Args),
 }
@@ -89,6 +92,7 @@ fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Fmt(args) => cmd_fmt::run(&args, out),
         Command::Schema(args) => cmd_schema::run(&args, out),
         Command::Completions(args) => cmd_completions::run(&args, out),
+        Command::Man(args) => cmd_man::run(&args, out),
         Command::Explain(args) => cmd_explain::run(&args, out),
     }
 }

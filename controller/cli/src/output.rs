@@ -17,25 +17,48 @@ pub(crate) enum Exit {
     Error,
     /// Changes or drift were found.
     Changes,
-    /// A promise is broken, overdue or unknown.
-    #[allow(dead_code, reason = "the commands that judge promises come with the controller")]
-    Broken,
     /// The arguments make no sense.
     Usage,
     /// A file that the program needs is not as it must be.
     Config,
 }
 
+impl Exit {
+    /// All of them by their number.
+    pub(crate) const ALL: [Self; 5] = [Self::Clean, Self::Error, Self::Changes, Self::Usage, Self::Config];
+
+    /// Its number. (3, a promise that is broken or unknown, comes with the commands that judge promises.)
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Error => 1,
+            Self::Changes => 2,
+            Self::Usage => 64,
+            Self::Config => 78,
+        }
+    }
+
+    /// What it says, for help and man pages.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Error => "error",
+            Self::Changes => "changes or drift found",
+            Self::Usage => "usage",
+            Self::Config => "configuration",
+        }
+    }
+
+    /// The table in one line.
+    pub(crate) fn table() -> String {
+        let lines = Self::ALL.map(|exit| format!("{} {}", exit.code(), exit.meaning()));
+        format!("Exit codes: {}", lines.join(" · "))
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(match exit {
-            Exit::Clean => 0,
-            Exit::Error => 1,
-            Exit::Changes => 2,
-            Exit::Broken => 3,
-            Exit::Usage => 64,
-            Exit::Config => 78,
-        })
+        ExitCode::from(exit.code())
     }
 }
 

@@ -255,6 +255,17 @@ fn usage_is_64_and_help_is_0() {
     assert!(tenure(&["completions", "bash"]).out.contains("_tenure()"));
 }
 
+#[test]
+fn every_command_has_a_man_page_with_the_exit_codes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    assert_eq!(tenure(&["man", dir.path().to_str().expect("text")]).code, 0);
+    for name in ["tenure", "tenure-sign", "tenure-key-create"] {
+        let page = fs::read_to_string(dir.path().join(format!("{name}.1"))).expect(name);
+        assert!(page.contains(".SH \"EXIT STATUS\"\n.TP\n0\n") && page.contains(".TP\n78\n"), "{page}");
+    }
+    assert!(!dir.path().join("tenure-man.1").exists(), "it is no command for people");
+}
+
 /// The example set of the repository.
 fn example() -> String {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/examples/soworker").to_owned()

@@ -26,16 +26,45 @@ pub enum Exit {
     Config,
 }
 
+impl Exit {
+    /// All of them by their number.
+    pub const ALL: [Self; 6] =
+        [Self::Clean, Self::Error, Self::Changes, Self::Unknown, Self::Usage, Self::Config];
+
+    /// Its number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Error => 1,
+            Self::Changes => 2,
+            Self::Unknown => 3,
+            Self::Usage => 64,
+            Self::Config => 78,
+        }
+    }
+
+    /// What it says, for help and man pages.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Error => "error",
+            Self::Changes => "changes or drift found",
+            Self::Unknown => "something is unknown",
+            Self::Usage => "usage",
+            Self::Config => "configuration",
+        }
+    }
+
+    /// The table in one line.
+    pub fn table() -> String {
+        let lines = Self::ALL.map(|exit| format!("{} {}", exit.code(), exit.meaning()));
+        format!("Exit codes: {}", lines.join(" · "))
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Clean => 0,
-            Exit::Error => 1,
-            Exit::Changes => 2,
-            Exit::Unknown => 3,
-            Exit::Usage => 64,
-            Exit::Config => 78,
-        })
+        Self::from(exit.code())
     }
 }
 

@@ -1,27 +1,94 @@
-//! Man pages from the one definition of the command line.
+//! Man pages and shell completions from the one definition of the command line.
 
 use std::path::Path;
 
+use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::{Exit, Failure};
+use crate::output::Output;
+
+/// What no argument tells, on the page of the program itself.
+const FILES: &str = "\
+.SH FILES
+.TP
+/etc/tenure/agent.yaml
+Which host of the policy this is and where its policy comes from. It and every directory above it must belong to root and be \
+writable by nobody else.
+.TP
+/etc/tenure/trust/root.json
+Which keys may sign this host's policy. A person places it; the agent never writes it.
+.TP
+/var/lib/tenure
+State: the policy that was taken, the confirmed ruleset, the chain of records, this host's key.
+.TP
+/run/tenure/agent.sock
+How commands talk to the running agent.
+.TP
+/etc/ssh/sshd_config.d/00-tenure.conf, /etc/ssh/tenure/keys
+What the area ssh_access keeps.
+.SH JOURNAL
+Entries of the running agent carry MESSAGE_ID= (explained by
+.BR \"journalctl \\-x\" ),
+TENURE_AREA=, TENURE_VERSION= (of the policy), TENURE_RULE=, and for a change that the kernel told of TENURE_ACTOR_PID= and
+TENURE_ACTOR_COMM=.
+.SH SEE ALSO
+.BR tenure (1),
+.BR nft (8),
+.BR sshd_config (5),
+.BR journalctl (1)
+";
 
 /// Writes `tenure-agent.8` and one page per command.
-pub(super) fn write(mut command: clap::Command, dir: &Path) -> Result<Exit, Failure> {
+pub(super) fn write(command: clap::Command, dir: &Path) -> Result<Exit, Failure> {
+    // The table of exit codes is a section of its own here.
+    let mut command = command.after_help("");
     command.build();
-    let name = command.get_name().to_owned();
-    page(command.clone(), &name, dir)?;
-    for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
-        let title = format!("{name}-{}", sub.get_name());
-        page(sub.clone(), &title, dir)?;
-    }
+    pages(&command, command.get_name(), FILES, dir)?;
     Ok(Exit::Clean)
 }
 
-fn page(command: clap::Command, name: &str, dir: &Path) -> Result<(), Failure> {
+/// Prints the script for a shell.
+pub(super) fn completions(mut command: clap::Command, shell: Shell, out: Output) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "tenure-agent", &mut script);
+    out.product(&String::from_utf8_lossy(&script));
+    Ok(Exit::Clean)
+}
+
+fn pages(command: &clap::Command, name: &str, more: &str, dir: &Path) -> Result<(), Failure> {
     let path = dir.join(format!("{name}.8"));
-    let mut bytes = Vec::new();
     let failed = |e: std::io::Error| Failure::of(&format!("cannot write {}", path.display()), &e);
-    Man::new(command).section("8").render(&mut bytes).map_err(failed)?;
-    std::fs::write(&path, bytes).map_err(failed)
+    let mut page = Vec::new();
+    Man::new(command.clone()).section("8").render(&mut page).map_err(failed)?;
+    page.extend_from_slice(b".SH \"EXIT STATUS\"\n");
+    for exit in Exit::ALL {
+        page.extend_from_slice(format!(".TP\n{}\n{}\n", exit.code(), exit.meaning()).as_bytes());
+    }
+    page.extend_from_slice(more.as_bytes());
+    std::fs::write(&path, page).map_err(failed)?;
+    for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+        pages(sub, &format!("{name}-{}", sub.get_name()), "", dir)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_command_has_a_page_with_the_exit_codes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(write(Cli::command(), dir.path()).expect("written"), Exit::Clean);
+        for name in ["tenure-agent", "tenure-agent-doctor", "tenure-agent-evidence-export"] {
+            let page = std::fs::read_to_string(dir.path().join(format!("{name}.8"))).expect(name);
+            assert!(page.contains(".SH \"EXIT STATUS\"\n.TP\n0\n") && page.contains(".TP\n78\n"), "{page}");
+            assert_eq!(page.contains(".SH FILES"), name == "tenure-agent");
+        }
+        assert!(!dir.path().join("tenure-agent-man.8").exists(), "it is no command for people");
+    }
 }

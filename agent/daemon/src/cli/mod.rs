@@ -2,6 +2,7 @@
 
 mod boot;
 mod change;
+mod doctor;
 mod duration;
 mod evidence;
 mod failure;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use tenure_trust::HostName;
 
 use crate::areas::Area;
@@ -23,7 +25,7 @@ pub use failure::{Exit, Failure};
 
 /// Keeps this host as its signed policy says.
 #[derive(Debug, Parser)]
-#[command(name = "tenure-agent", version, about, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "tenure-agent", version, about, max_term_width = 110, after_help = Exit::table())]
 struct Cli {
     /// Print one JSON document on standard output instead of text
     #[arg(long, global = true)]
@@ -37,9 +39,6 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-const EXIT_CODES: &str = "Exit codes: 0 clean · 1 error · 2 changes or drift found · 3 something is unknown · \
-                          64 usage · 78 configuration";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -66,6 +65,14 @@ enum Command {
     Boot,
     /// Print this host's public key, by which its records are verified; makes the key when there is none
     Identity,
+    /// Look for what is commonly wrong on a host and say what mends it; changes nothing. Ends with 0 when all is well, 2 with
+    /// warnings, 3 when something could not be looked at, 1 when something does not work, 78 when configuration is the reason
+    Doctor,
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
     /// Write the man pages into a directory
     #[command(hide = true)]
     Man {
@@ -144,8 +151,10 @@ pub fn main() -> ExitCode {
 }
 
 fn command(cli: &Cli, out: Output) -> Result<Exit, Failure> {
-    if let Command::Man { dir } = &cli.command {
-        return man::write(Cli::command(), dir);
+    match &cli.command {
+        Command::Man { dir } => return man::write(Cli::command(), dir),
+        Command::Completions { shell } => return man::completions(Cli::command(), *shell, out),
+        _ => {}
     }
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::new("tenure-agent works as root only").hint("run it with sudo, or as root"));
@@ -162,6 +171,7 @@ fn command(cli: &Cli, out: Output) -> Result<Exit, Failure> {
         Command::Evidence(EvidenceCommand::Export { out: file }) => evidence::export(file, out),
         Command::Boot => boot::boot(&cli.config, out),
         Command::Identity => evidence::identity(&cli.config, out),
-        Command::Man { .. } => Ok(Exit::Clean),
+        Command::Doctor => Ok(doctor::doctor(&cli.config, out)),
+        Command::Man { .. } | Command::Completions { .. } => Ok(Exit::Clean),
     }
 }
