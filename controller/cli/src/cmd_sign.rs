@@ -1,15 +1,16 @@
 //! `tenure sign SET`: checks a policy set as `tenure check` does, resolves it, and writes one signed index and one
-//! signed bundle for each machine.
+//! signed bundle for each machine: hosts, vaults and the controller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use tenure_policy::Set;
+use tenure_policy::bundles::{DutyBook, VaultPolicy};
 use tenure_policy::resolved::HostPolicy;
 use tenure_trust::{
-    Arrival, Floor, Hash, HostName, Index, KeyId, KeyName, NamedKey, PolicyVersion, Refused, Role, RoleKeys,
-    Root, RootVersion, Signed, SigningKey, Verified, neutral, verify_bundle, verify_index,
+    Arrival, Bundle, Floor, Hash, HostName, Index, KeyId, KeyName, Kind, NamedKey, PolicyVersion, Refused,
+    Role, RoleKeys, Root, RootVersion, Signed, SigningKey, Verified, neutral, verify_bundle, verify_index,
 };
 
 use crate::failure::Failure;
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     /// Secret key to sign with; once for each
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<PathBuf>,
-    /// Directory for index.json and HOST.bundle.json
+    /// Directory for index.json and the machines' bundles
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The index signed before; without it the one in --out, if there is one
@@ -52,7 +53,64 @@ pub(crate) struct Args {
 /// A set ready to be written.
 struct Signing {
     index: Signed<Index>,
-    bundles: BTreeMap<HostName, Signed<HostPolicy>>,
+    bundles: Bundles,
+}
+
+/// The bundles of all machines, by kind.
+#[derive(Clone)]
+struct Bundles {
+    hosts: BTreeMap<HostName, Signed<HostPolicy>>,
+    vaults: BTreeMap<HostName, Signed<VaultPolicy>>,
+    controllers: BTreeMap<HostName, Signed<DutyBook>>,
+}
+
+impl Bundles {
+    /// Resolves a set and signs what each machine gets of it.
+    fn of(set: &Set, keys: &[&SigningKey]) -> Self {
+        let hosts = set.hosts().filter_map(|host| Some((host.clone(), set.host_policy(host)?)));
+        let controllers = set.duty_book().into_iter().map(|book| (book.host.clone(), book));
+        Self {
+            hosts: hosts.map(|(host, policy)| (host, Signed::new(&policy, keys))).collect(),
+            vaults: signed(set.vault_policies(), keys),
+            controllers: controllers.map(|(host, book)| (host, Signed::new(&book, keys))).collect(),
+        }
+    }
+
+    /// Every bundle's file, hash and text.
+    fn files(&self) -> Vec<(String, Hash, String)> {
+        let hosts = self.hosts.iter().map(|(host, b)| (file_name::<HostPolicy>(host), b.hash(), b.to_json()));
+        let vaults =
+            self.vaults.iter().map(|(host, b)| (file_name::<VaultPolicy>(host), b.hash(), b.to_json()));
+        let books =
+            self.controllers.iter().map(|(host, b)| (file_name::<DutyBook>(host), b.hash(), b.to_json()));
+        hosts.chain(vaults).chain(books).collect()
+    }
+
+    fn add_signature(&mut self, key: &SigningKey) {
+        self.hosts.values_mut().for_each(|bundle| bundle.add_signature(key));
+        self.vaults.values_mut().for_each(|bundle| bundle.add_signature(key));
+        self.controllers.values_mut().for_each(|bundle| bundle.add_signature(key));
+    }
+
+    /// Only these keys' signatures.
+    fn only_by(&self, keys: &[SigningKey]) -> Self {
+        Self {
+            hosts: self.hosts.iter().map(|(host, b)| (host.clone(), b.only_by(keys))).collect(),
+            vaults: self.vaults.iter().map(|(host, b)| (host.clone(), b.only_by(keys))).collect(),
+            controllers: self.controllers.iter().map(|(host, b)| (host.clone(), b.only_by(keys))).collect(),
+        }
+    }
+
+    /// Reads every bundle as its machine will.
+    fn taken(&self, root: &Verified<Root>, index: &Verified<Index>) -> Result<(), Refused> {
+        self.hosts.iter().try_for_each(|(host, bundle)| take_bundle(bundle, root, index, host))?;
+        self.vaults.iter().try_for_each(|(host, bundle)| take_bundle(bundle, root, index, host))?;
+        self.controllers.iter().try_for_each(|(host, bundle)| take_bundle(bundle, root, index, host))
+    }
+}
+
+fn signed<T: Bundle>(of: BTreeMap<HostName, T>, keys: &[&SigningKey]) -> BTreeMap<HostName, Signed<T>> {
+    of.into_iter().map(|(host, bundle)| (host, Signed::new(&bundle, keys))).collect()
 }
 
 /// Checks, signs and writes.
@@ -107,18 +165,17 @@ fn sign(
         return Err(Failure::because("sign the set", why).hint("give another --out").exit(Exit::Config));
     }
     let keys: Vec<&SigningKey> = keys.iter().collect();
-    let bundles: BTreeMap<HostName, Signed<HostPolicy>> =
-        policies(set).map(|(host, policy)| (host, Signed::new(&policy, &keys))).collect();
+    let bundles = Bundles::of(set, &keys);
     let index = Index {
         schema: 1,
         fleet: set.fleet().clone(),
         version,
         issued: now,
         expires: set.expires(now),
-        machines: hashes(&bundles),
-        vaults: BTreeMap::new(),
-        controllers: BTreeMap::new(),
-        revoked: BTreeSet::new(),
+        machines: hashes(&bundles.hosts),
+        vaults: hashes(&bundles.vaults),
+        controllers: hashes(&bundles.controllers),
+        revoked: before.map(|before| before.revoked.clone()).unwrap_or_default(),
     };
     Ok(Signing { index: Signed::new(&index, &keys), bundles })
 }
@@ -130,10 +187,11 @@ fn add(set: &Set, directory: &Path, before: Option<&Index>, keys: &[SigningKey])
     let Some(before) = before else {
         return Err(Failure::because(doing(), "there is no index.json").hint("sign without --add first"));
     };
-    let fresh: BTreeMap<_, _> =
-        policies(set).map(|(host, policy)| (host, Signed::new(&policy, &[]))).collect();
-    if hashes(&fresh) != before.machines || before.fleet != *set.fleet() {
-        let different = different(&hashes(&fresh), &before.machines).join(", ");
+    let fresh = Bundles::of(set, &[]);
+    let same = fresh.files().iter().map(|(name, hash, _)| (name.clone(), *hash)).collect::<BTreeMap<_, _>>();
+    let named = named_files(before);
+    if same != named || before.fleet != *set.fleet() {
+        let different = different(&same, &named).join(", ");
         let why = format!("it was not signed from this set; different: {}", neutral(&different));
         return Err(
             Failure::because(doing(), why).hint("compare your copy of the set with the first signer's")
@@ -142,21 +200,16 @@ fn add(set: &Set, directory: &Path, before: Option<&Index>, keys: &[SigningKey])
     let read = |name: &str| files::read(&directory.join(name), LIMIT);
     let refused = |refused: Refused| Failure::refused(doing(), &refused);
     let mut index = Signed::<Index>::parse(&read(INDEX)?).map_err(refused)?;
-    let mut bundles = BTreeMap::new();
-    for host in fresh.keys() {
-        let bundle = Signed::<HostPolicy>::parse(&read(&file_name(host))?).map_err(refused)?;
-        if before.machines.get(host) != Some(&bundle.hash()) {
-            let why = format!("the bundle of {host} is not the one that the index names");
-            return Err(Failure::because(doing(), why).hint("take all files from one signing"));
-        }
-        bundles.insert(host.clone(), bundle);
-    }
+    let mut bundles = fresh;
+    read_signed(directory, &mut bundles.hosts)?;
+    read_signed(directory, &mut bundles.vaults)?;
+    read_signed(directory, &mut bundles.controllers)?;
     for key in keys {
         if index.envelope().claimed_keys().any(|id| id == key.public().id()) {
             return Err(Failure::because(doing(), "this key has signed it already"));
         }
         index.add_signature(key);
-        bundles.values_mut().for_each(|bundle| bundle.add_signature(key));
+        bundles.add_signature(key);
     }
     Ok(Signing { index, bundles })
 }
@@ -179,12 +232,8 @@ fn prove(signing: &Signing, keys: &[SigningKey], now: Timestamp) -> Result<(), F
     };
     let root = Root::anchor_signed(&Signed::new(&root, &keys.iter().collect::<Vec<_>>())).map_err(refused)?;
     // Others' signatures are theirs to prove: here only ours are looked at.
-    let (index, bundles) = (signing.index.only_by(keys), &signing.bundles);
-    let index = take_index(&index, &root, now).map_err(refused)?;
-    for (host, bundle) in bundles {
-        take_bundle(&bundle.only_by(keys), &root, &index, host).map_err(refused)?;
-    }
-    Ok(())
+    let index = take_index(&signing.index.only_by(keys), &root, now).map_err(refused)?;
+    signing.bundles.only_by(keys).taken(&root, &index).map_err(refused)
 }
 
 /// Whether hosts with this root will take it: nothing missing, or the signatures that are still missing.
@@ -195,10 +244,7 @@ fn will_be_taken(
 ) -> Result<Option<Refused>, Failure> {
     let judge = || {
         let index = take_index(&signing.index, root, now)?;
-        signing
-            .bundles
-            .iter()
-            .try_for_each(|(host, bundle)| take_bundle(bundle, root, &index, host).map(drop))
+        signing.bundles.taken(root, &index)
     };
     match judge() {
         Ok(()) => Ok(None),
@@ -215,26 +261,26 @@ fn take_index(
     verify_index(root, &Floor::NONE, Arrival::Offered, now, index.to_json().as_bytes())
 }
 
-fn take_bundle(
-    bundle: &Signed<HostPolicy>,
+fn take_bundle<T: Bundle>(
+    bundle: &Signed<T>,
     root: &Verified<Root>,
     index: &Verified<Index>,
     host: &HostName,
-) -> Result<Verified<HostPolicy>, Refused> {
-    verify_bundle(root, index, &Floor::NONE, host, bundle.to_json().as_bytes())
+) -> Result<(), Refused> {
+    verify_bundle::<T>(root, index, &Floor::NONE, host, bundle.to_json().as_bytes()).map(drop)
 }
 
 /// Bundles first, the index that names them last; then away with the bundles of machines that are in it no longer.
 fn write(directory: &Path, signing: &Signing, before: Option<&Index>) -> Result<(), Failure> {
     files::make_dir(directory)?;
-    for (host, bundle) in &signing.bundles {
-        let text = format!("{}\n", bundle.to_json());
-        files::replace(&directory.join(file_name(host)), text.as_bytes(), 0o644)?;
+    let written = signing.bundles.files();
+    for (name, _, text) in &written {
+        files::replace(&directory.join(name), format!("{text}\n").as_bytes(), 0o644)?;
     }
     files::replace(&directory.join(INDEX), format!("{}\n", signing.index.to_json()).as_bytes(), 0o644)?;
-    let gone = before.into_iter().flat_map(|before| before.machines.keys());
-    for host in gone.filter(|host| !signing.bundles.contains_key(*host)) {
-        files::remove(&directory.join(file_name(host)))?;
+    let kept: BTreeSet<&String> = written.iter().map(|(name, _, _)| name).collect();
+    for name in before.map(named_files).unwrap_or_default().keys().filter(|name| !kept.contains(name)) {
+        files::remove(&directory.join(name))?;
     }
     Ok(())
 }
@@ -248,18 +294,18 @@ fn tell(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let index = signing.index.unverified().map_err(|r| Failure::refused("read the index back", &r))?;
-    let nothing = BTreeMap::new();
-    let changed = different(&index.machines, before.map_or(&nothing, |before| &before.machines));
+    let named = named_files(&index);
+    let changed = different(&named, &before.map(named_files).unwrap_or_default());
     let by: Vec<_> = signing.index.envelope().claimed_keys().map(|id| name_of(root, id)).collect();
     out.value(&serde_json::json!({
         "fleet": index.fleet, "version": index.version, "issued": index.issued, "expires": index.expires,
-        "machines": index.machines, "changed": changed, "by": by, "index": signing.index.hash(),
+        "machines": index.machines, "vaults": index.vaults, "controllers": index.controllers, "changed": changed, "by": by, "index": signing.index.hash(),
         "missing": missing.map(ToString::to_string),
     }));
     out.line(format_args!("version {} of {}, until {}", index.version, index.fleet, index.expires));
     out.line(format_args!(
         "bundles {}, changed: {}",
-        index.machines.len(),
+        named.len(),
         match changed.as_slice() {
             [] => "none".to_owned(),
             some => some.join(", "),
@@ -281,21 +327,58 @@ fn name_of(root: Option<&Verified<Root>>, id: KeyId) -> String {
     named.map_or_else(|| id.short(), |named| named.name.to_string())
 }
 
-/// What each host gets, by name.
-fn policies(set: &Set) -> impl Iterator<Item = (HostName, HostPolicy)> {
-    set.hosts().filter_map(|host| set.host_policy(host).map(|policy| (host.clone(), policy)))
+/// Reads the signed bundles of a kind that lie in a directory; each must be the one resolved here.
+fn read_signed<T: Bundle>(
+    directory: &Path,
+    bundles: &mut BTreeMap<HostName, Signed<T>>,
+) -> Result<(), Failure> {
+    for (host, fresh) in bundles {
+        let doing = || format!("add a signature to {}", directory.display());
+        let bytes = files::read(&directory.join(file_name::<T>(host)), LIMIT)?;
+        let read = Signed::<T>::parse(&bytes).map_err(|refused| Failure::refused(doing(), &refused))?;
+        if read.hash() != fresh.hash() {
+            let why = format!("the bundle of {host} is not the one that the index names");
+            return Err(Failure::because(doing(), why).hint("take all files from one signing"));
+        }
+        *fresh = read;
+    }
+    Ok(())
 }
 
-fn hashes(bundles: &BTreeMap<HostName, Signed<HostPolicy>>) -> BTreeMap<HostName, Hash> {
+/// The files that an index stands for, with the hash of each.
+fn named_files(index: &Index) -> BTreeMap<String, Hash> {
+    let hosts = index.machines.iter().map(|(host, hash)| (file_name::<HostPolicy>(host), *hash));
+    let vaults = index.vaults.iter().map(|(host, hash)| (file_name::<VaultPolicy>(host), *hash));
+    let books = index.controllers.iter().map(|(host, hash)| (file_name::<DutyBook>(host), *hash));
+    hosts.chain(vaults).chain(books).collect()
+}
+
+fn hashes<T: Bundle>(bundles: &BTreeMap<HostName, Signed<T>>) -> BTreeMap<HostName, Hash> {
     bundles.iter().map(|(host, bundle)| (host.clone(), bundle.hash())).collect()
 }
 
 /// Names that stand in one of the two only, or with another hash.
-fn different(a: &BTreeMap<HostName, Hash>, b: &BTreeMap<HostName, Hash>) -> Vec<String> {
+fn different(a: &BTreeMap<String, Hash>, b: &BTreeMap<String, Hash>) -> Vec<String> {
     let names: BTreeSet<_> = a.keys().chain(b.keys()).collect();
-    names.into_iter().filter(|name| a.get(*name) != b.get(*name)).map(ToString::to_string).collect()
+    names.into_iter().filter(|name| a.get(*name) != b.get(*name)).map(|name| machine_of(name)).collect()
 }
 
-fn file_name(host: &HostName) -> String {
-    format!("{host}.bundle.json")
+/// `web1` for a host's bundle, `vault1 (vault)` for a vault's, as people speak of them.
+fn machine_of(file: &str) -> String {
+    let stem = file.trim_end_matches(".json");
+    match stem.rsplit_once('.') {
+        Some((host, "bundle")) => host.to_owned(),
+        Some((host, kind)) => format!("{host} ({kind})"),
+        None => stem.to_owned(),
+    }
+}
+
+/// `HOST.bundle.json`, `HOST.vault.json` or `HOST.duty.json`.
+fn file_name<T: Bundle>(host: &HostName) -> String {
+    let word = match T::KIND {
+        Kind::VaultPolicy => "vault",
+        Kind::DutyBook => "duty",
+        _ => "bundle",
+    };
+    format!("{host}.{word}.json")
 }

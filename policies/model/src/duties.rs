@@ -8,7 +8,7 @@ pub enum Judged {
     Enforced,
     /// Looked at on hosts.
     Checked,
-    /// Declared and checked in the policy; what judges it while it runs is not built yet.
+    /// Declared and checked in the policy; judged by the controller from the records of host and vault.
     Declared,
     /// A person answers for it.
     Attested,
@@ -22,7 +22,7 @@ impl Judged {
         match self {
             Self::Enforced => "enforced on the hosts and looked at",
             Self::Checked => "looked at on the hosts",
-            Self::Declared => "declared; unknown until backups and tenants are enforced",
+            Self::Declared => "judged from the records of host and vault",
             Self::Attested => "a person answers for it",
             Self::NoProbe => "unknown: no probe yet",
         }

@@ -1,5 +1,5 @@
-//! What one host backs up, when and whereto: resolved and checked. Nothing acts on it yet; it is no part of the signed
-//! bundle before something does.
+//! What one host backs up, when and whereto, merged from its profiles: what promises are judged by. Who owns what of
+//! it stands in the signed [`crate::bundles::BackupSection`].
 
 use std::collections::BTreeMap;
 

@@ -183,13 +183,14 @@ pub(crate) fn check(written: &Written, book: &Book, faults: &mut Faults) {
             }
         }
     }
-    let mut listeners: BTreeMap<(&HostName, u16), &Place> = BTreeMap::new();
+    let mut listeners: BTreeMap<&HostName, &Place> = BTreeMap::new();
     for vault in written.vaults.values() {
         known_host(&vault.host, written, book, faults);
-        if let Some(first) = listeners.insert((&vault.host.value, vault.port.value.0), &vault.at) {
-            let what = format!("a second vault on the same host and port, beside the one at {first}");
+        if let Some(first) = listeners.insert(&vault.host.value, &vault.at) {
+            let what = format!("a second vault on the same host, beside the one at {first}");
             faults.push(
-                Fault::new(&vault.at, FaultCode::DefinedTwice, what).hint("give it another port or host"),
+                Fault::new(&vault.at, FaultCode::DefinedTwice, what)
+                    .hint("give it another host: two copies on one machine are lost together"),
             );
         }
     }

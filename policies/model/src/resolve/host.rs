@@ -11,6 +11,8 @@ use crate::names::{NetworkName, RuleId};
 use crate::resolve::access::{self, LoginRule};
 use crate::resolve::backup;
 use crate::resolve::book::Book;
+use crate::resolve::bundles;
+use crate::resolve::derived::Derived;
 use crate::resolve::explain::{Explained, Explanation};
 use crate::resolve::merge::{self, Said, Source};
 use crate::resolved::{
@@ -22,7 +24,7 @@ use crate::services;
 use crate::written::{self, Host, ModeWord, Written};
 
 /// A heartbeat when the policy does not say (DESIGN §6).
-const HEARTBEAT_SECONDS: u32 = 15 * 60;
+pub(crate) const HEARTBEAT_SECONDS: u32 = 15 * 60;
 /// A trial when the policy does not say.
 const CONFIRM_SECONDS: u32 = 60;
 
@@ -31,6 +33,7 @@ pub(crate) struct Parts<'w> {
     pub(crate) written: &'w Written,
     pub(crate) book: &'w Book,
     pub(crate) zone: &'w Zone,
+    pub(crate) derived: Derived<'w>,
 }
 
 /// Whether to keep why each value is what it is.
@@ -46,7 +49,7 @@ pub(crate) enum Reasons {
 pub(crate) struct Built {
     /// Its sections.
     pub(crate) policy: HostPolicy,
-    /// Its backups, which are no part of the signed bundle before something makes them.
+    /// Its backups as promises are judged by them.
     pub(crate) backup: Option<HostBackup>,
     /// Why each value is what it is.
     pub(crate) reasons: Vec<Explained>,
@@ -73,7 +76,7 @@ pub(crate) fn build(
     let rules = access::rules(parts.written, parts.book, &sources);
     let logins = access::logins(parts.written, parts.book, parts.zone, &rules);
     let management = access::management(parts.written, parts.book, &logins);
-    let firewall = building.firewall(&rules, &management);
+    let firewall = building.firewall(name, &rules, &management);
     let ssh_access = building.ssh_access(&logins, &management);
     let patch = building.patch();
     building.check_lockout(name, modes, &management);
@@ -90,10 +93,11 @@ pub(crate) fn build(
         firewall,
         ssh_access,
         patch,
-        // resolved with the vaults, the controller and the probers: see the next commits
-        backup: None,
-        controller: None,
-        prober: None,
+        backup: backup.as_ref().map(|backup| {
+            bundles::backup_section(parts.written, parts.derived, &sources, name, host, backup)
+        }),
+        controller: parts.derived.controller(),
+        prober: parts.derived.prober(name),
     };
     Built { policy, backup, reasons: building.why.sorted() }
 }
@@ -158,6 +162,7 @@ impl<'w> Building<'_, 'w> {
 
     fn firewall(
         &mut self,
+        name: &HostName,
         rules: &[LoginRule<'w>],
         management: &[(ManagementPath, &LoginRule<'w>)],
     ) -> Option<FirewallSection> {
@@ -173,7 +178,7 @@ impl<'w> Building<'_, 'w> {
             outbound: Vec::new(),
             blocks: Vec::new(),
             management: management.iter().map(|(path, _)| path.clone()).collect(),
-            confirm: self.confirm(),
+            confirm: self.confirm(name),
             neighbours: Vec::new(),
         };
         for source in self.sources {
@@ -191,6 +196,11 @@ impl<'w> Building<'_, 'w> {
             }
         }
         self.ssh_openings(rules, &mut section);
+        let managed: BTreeSet<NetworkName> =
+            management.iter().flat_map(|(path, _)| path.from.iter().cloned()).collect();
+        let managed: Vec<NetworkName> = managed.into_iter().collect();
+        let at = self.parts.written.management.as_ref().map_or(&self.host.at, |m| &m.at);
+        self.parts.derived.openings(name, at, &managed, &mut section, &mut self.why);
         for (path, rule) in management {
             let key = format!("firewall.management.{}/{}", path.account, path.person);
             let value = format!("tcp/22 from {} must stay open", join(&path.from));
@@ -298,19 +308,30 @@ impl<'w> Building<'_, 'w> {
         section.networks = networks;
     }
 
-    fn confirm(&mut self) -> Confirm {
+    fn confirm(&mut self, name: &HostName) -> Confirm {
         let Some(management) = &self.parts.written.management else {
             return Confirm { within_seconds: CONFIRM_SECONDS, by: ConfirmBy::Person };
         };
         let within = &management.confirm.within;
+        let probers = self.parts.derived.probers(name);
         self.why.say(
             "firewall.confirm",
-            &format!("by a person within {}", within.value),
+            &match probers.as_slice() {
+                [] => format!("by a person within {}", within.value),
+                some => format!(
+                    "by {} or a person within {}",
+                    join(some.iter().map(|prober| &prober.host)),
+                    within.value
+                ),
+            },
             &within.at,
             "management.confirm",
         );
         let within = within.exact_seconds().and_then(|seconds| u32::try_from(seconds).ok());
-        Confirm { within_seconds: within.unwrap_or(CONFIRM_SECONDS), by: ConfirmBy::Person }
+        Confirm {
+            within_seconds: within.unwrap_or(CONFIRM_SECONDS),
+            by: if probers.is_empty() { ConfirmBy::Person } else { ConfirmBy::Hosts(probers) },
+        }
     }
 
     fn ports(&self, allow: &[Spanned<crate::scalars::Service>]) -> Vec<Ports> {

@@ -3,7 +3,9 @@
 mod access;
 mod backup;
 mod book;
+mod bundles;
 mod coverage;
+mod derived;
 mod explain;
 mod host;
 mod keys;
@@ -30,6 +32,7 @@ use crate::calendar::{Period, Zone};
 use crate::fault::{Fault, FaultCode, Faults, Place};
 use crate::read;
 use crate::resolve::book::Book;
+use crate::resolve::derived::{Derived, Links};
 use crate::resolve::host::Parts;
 use crate::resolve::promises::HostFacts;
 use crate::resolved::HostPolicy;
@@ -44,6 +47,7 @@ const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u64> = 10..=86_400;
 pub struct Set {
     written: Written,
     book: Book,
+    links: Links,
     zone: Zone,
     tests: Vec<PolicyTest>,
     promises: Vec<Promised>,
@@ -91,7 +95,8 @@ fn load_for(files: &BTreeMap<String, String>, purpose: Use) -> Result<Set, Fault
     backup::check(&written, &book, &mut found);
     tenants::check(&written, &book, &mut found);
     let tests = coverage::resolve(&written, &book, &mut found);
-    let hosts = resolve_all(&written, &book, &zone, &mut found);
+    let links = Links::of(&written);
+    let hosts = resolve_all(&written, &book, &links, &zone, &mut found);
     let mut promises = Vec::new();
     if whole {
         let mut unfit = Faults::new();
@@ -105,7 +110,7 @@ fn load_for(files: &BTreeMap<String, String>, purpose: Use) -> Result<Set, Fault
         }
     }
     faults.extend(found);
-    faults.with_sources(files).or(Some(Set { written, book, zone, tests, promises }))
+    faults.with_sources(files).or(Some(Set { written, book, links, zone, tests, promises }))
 }
 
 fn zone(written: &Written, faults: &mut Faults) -> Zone {
@@ -123,6 +128,7 @@ fn zone(written: &Written, faults: &mut Faults) -> Zone {
 fn resolve_all(
     written: &Written,
     book: &Book,
+    links: &Links,
     zone: &Zone,
     faults: &mut Faults,
 ) -> BTreeMap<HostName, HostFacts> {
@@ -136,7 +142,7 @@ fn resolve_all(
         let what = format!("a heartbeat of {} is outside 10s to 24h", heartbeat.value);
         faults.push(Fault::new(&heartbeat.at, FaultCode::BadValue, what).hint("15min is usual"));
     }
-    let parts = Parts { written, book, zone };
+    let parts = Parts { written, book, zone, derived: Derived { written, links } };
     let mut facts = BTreeMap::new();
     // what is wrong with a profile shows on each of its hosts, and is told once
     let mut told: BTreeSet<(Place, FaultCode, String)> = BTreeSet::new();
@@ -165,6 +171,12 @@ impl Set {
     /// The zone in which the policy's times are meant.
     pub fn zone(&self) -> &Zone {
         &self.zone
+    }
+
+    /// Seconds between heartbeat records.
+    pub(crate) fn heartbeat_seconds(&self) -> u32 {
+        let said = self.written.heartbeat.as_ref().and_then(|heartbeat| heartbeat.exact_seconds());
+        said.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(host::HEARTBEAT_SECONDS)
     }
 
     /// How long its bundles live.
@@ -224,9 +236,14 @@ impl Set {
         &self.written
     }
 
+    fn derived(&self) -> Derived<'_> {
+        Derived { written: &self.written, links: &self.links }
+    }
+
     fn build(&self, name: &HostName, reasons: host::Reasons) -> Option<host::Built> {
         let host = self.written.hosts.get(name)?;
-        let parts = Parts { written: &self.written, book: &self.book, zone: &self.zone };
+        let parts =
+            Parts { written: &self.written, book: &self.book, zone: &self.zone, derived: self.derived() };
         // a set without faults resolves without faults: these were looked for when it was loaded
         Some(host::build(&parts, name, host, &mut Faults::new(), reasons))
     }

@@ -1,4 +1,4 @@
-//! What a person should know about a set that is not wrong: what nothing enforces yet, what has ended, odd times.
+//! What a person should know about a set that is not wrong: what has ended, odd times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::calendar::{ClockChangeKind, Zone};
 use crate::fault::Place;
-use crate::written::{ModeWord, Written};
+use crate::written::Written;
 
 /// Something to know; no fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,37 +29,10 @@ impl fmt::Display for Note {
 /// All notes as of a moment, by place.
 pub(crate) fn notes(written: &Written, zone: &Zone, now: Timestamp) -> Vec<Note> {
     let mut notes = Vec::new();
-    not_enforced(written, &mut notes);
     ended(written, zone, now, &mut notes);
     odd_times(written, zone, now, &mut notes);
     notes.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
     notes
-}
-
-fn not_enforced(written: &Written, notes: &mut Vec<Note>) {
-    let mut note =
-        |place: &Place, what: &str| notes.push(Note { place: place.clone(), what: what.to_owned() });
-    let profiles = written.profiles.values().map(|profile| &profile.mode);
-    for mode in profiles.chain(written.hosts.values().map(|host| &host.mode)).flatten() {
-        if let Some(backup) = mode.backup.as_ref().filter(|backup| backup.value == ModeWord::Enforce) {
-            note(&backup.at, "backups are checked and resolved, but nothing makes them yet");
-        }
-    }
-    if let Some(controller) = &written.controller {
-        note(
-            &controller.at,
-            "the controller is checked, but nothing runs there yet and no opening to it is derived",
-        );
-    }
-    if let Some(vault) = written.vaults.values().map(|vault| &vault.at).min() {
-        note(vault, "vaults are checked, but nothing runs there yet and no opening to them is derived");
-    }
-    if let Some(tenant) = written.tenants.values().map(|tenant| &tenant.at).min() {
-        note(tenant, "tenants are checked, but nothing judges their duties while hosts run yet");
-    }
-    if let Some(waiver) = written.waivers.iter().map(|waiver| &waiver.at).min() {
-        note(waiver, "waivers are checked, but nothing counts them yet");
-    }
 }
 
 fn ended(written: &Written, zone: &Zone, now: Timestamp, notes: &mut Vec<Note>) {

@@ -99,17 +99,15 @@ fn check_management(management: &Management, book: &Book, faults: &mut Faults) {
     let by = &management.confirm.by;
     for name in by.iter().filter(|name| name.as_str() != "person") {
         let fault = match book.entry(&name.value) {
-            Some(_) => {
-                let what = format!(
-                    "a host that confirms by itself ({:?}) cannot be used yet: it needs enrolment",
-                    name.as_str()
-                );
-                Fault::new(&name.at, FaultCode::NotYet, what)
+            Some(entry) if entry.kind == Kind::Host => continue,
+            Some(entry) => {
+                let what = format!("{:?} is a {} and confirms nothing", name.as_str(), entry.kind.say());
+                Fault::new(&name.at, FaultCode::Rule, what)
             }
             None => Fault::unknown(&name.at, "confirmer", name.as_str(), ["person"]),
         };
         faults.push(fault.hint(
-            "write by: [person]: somebody types tenure-agent confirm in a session opened after the switch",
+            "name a host, which connects anew, or person: somebody types tenure-agent confirm in a new session",
         ));
     }
     let within = &management.confirm.within;

@@ -410,7 +410,12 @@ fn check_shared_purge(tenant: &Spanned<Tenant>, hosts: &BTreeMap<HostName, HostF
 
 /// The fewest days of a unit.
 fn days(frequency: Frequency) -> u64 {
-    match frequency.per {
+    days_of(frequency.per)
+}
+
+/// Days of a unit of frequency, at its shortest.
+pub(crate) fn days_of(every: Every) -> u64 {
+    match every {
         Every::Day => 1,
         Every::Week => 7,
         Every::Month => 28,

@@ -15,6 +15,15 @@ pub(crate) fn check(written: &Written, book: &Book, faults: &mut Faults) {
     let mut places = Places::default();
     for (name, tenant) in &written.tenants {
         check_contract(tenant, faults);
+        if let Some((host, at)) = HostName::new(name.as_str())
+            .ok()
+            .and_then(|host| written.hosts.get_key_value(&host))
+            .map(|(host, spanned)| (host, &spanned.at))
+        {
+            let what = format!("the tenant {name} has the name of the host {host} at {at}");
+            let hint = "backups stand under the owner's name: give the tenant another";
+            faults.push(Fault::new(&tenant.at, FaultCode::DefinedTwice, what).hint(hint));
+        }
         for store in tenant.stores.values() {
             check_store(store, written, book, faults);
             places.add(name, store, faults);

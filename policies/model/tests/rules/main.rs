@@ -1,5 +1,6 @@
 //! The twenty rules of POLICY.md: each refuses what it must, with place and words, and accepts what it may.
 
+mod bundles;
 mod hosts;
 mod tenants;
 

@@ -339,7 +339,6 @@ fn rule_19_what_cannot_be_enforced_yet_is_refused_by_name() {
         let hint = refused(from, to, FaultCode::NotYet, says).hint;
         assert!(hint.is_some(), "{says} has a hint");
     };
-    not_yet("by: [person]", "by: [vault1]", "enrolment");
     not_yet("mode: { firewall: enforce,", "mode: { firewall: permissive,", "permissive");
     not_yet("backup: enforce }", "backup: enforce, patch: enforce }", "patch");
     not_yet(
@@ -356,11 +355,6 @@ fn rule_19_what_cannot_be_enforced_yet_is_refused_by_name() {
     let set = good(&changed("means: backup.offhost", "means: web.encrypted"));
     let promise = set.promises().iter().find(|p| p.means == "web.encrypted").expect("the promise");
     assert_eq!(promise.worst_case, "unknown: no probe yet");
-    assert!(
-        set.notes("2026-11-22T12:00:00Z".parse().expect("a time"))
-            .iter()
-            .any(|note| note.what.contains("nothing makes them yet"))
-    );
     refused("means: backup.offhost", "means: backup.offsite", FaultCode::UnknownName, "duty");
 }
 
