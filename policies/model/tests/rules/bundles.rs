@@ -39,7 +39,7 @@ fn series<'s>(section: &'s BackupSection, owner: &str, set: SetName) -> &'s Seri
         Owner::Tenant(tenant) => tenant.as_str() == owner,
     };
     let mut found = section.series.iter().filter(of).filter(|s| s.series.set == set);
-    found.next().unwrap_or_else(|| panic!("{owner} has no {set}"))
+    found.next().expect("the owner has such a set")
 }
 
 /// `way id ports peers users` of every opening that no rule of the policy names.
