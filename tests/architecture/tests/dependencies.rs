@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // agent
     ("tenure-sys", &[]),
     ("tenure-link", &["tenure-trust", "tenure-sys"]),
+    ("tenure-backup", &["tenure-trust"]),
     ("tenure-agent", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys", "tenure-link"]),
     // controller: of the agent only agent/sys
     ("tenure-cli", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys"]),
