@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tenure_sys::files::{CheckedDir, FileError, Put, Roots};
-use tenure_trust::{HostName, KeyName, NamedKey, PublicKey, SigningKey};
+use tenure_trust::{HostName, KeyName, NamedKey, PublicKey, Signed, SigningKey, Statement};
 use zeroize::Zeroizing;
 
 use crate::chain::ChainError;
@@ -73,6 +73,11 @@ impl Identity {
     pub fn public(&self) -> NamedKey {
         let name = KeyName::new(self.host.as_str()).expect("a host name and a key name follow one rule");
         NamedKey { name, key: self.key.public() }
+    }
+
+    /// A statement of this machine, signed.
+    pub fn sign<T: Statement>(&self, statement: &T) -> Signed<T> {
+        Signed::new(statement, &[&self.key])
     }
 
     pub(crate) fn key(&self) -> &SigningKey {

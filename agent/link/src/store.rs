@@ -12,6 +12,8 @@ use tenure_trust::{
     Arrival, Floor, HostName, Index, Kind, PolicyVersion, Refused, Root, Verified, verify_bundle,
 };
 
+use crate::admissions::{self, Admitted};
+
 /// Where things lie.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -176,7 +178,32 @@ impl BundleStore {
         Ok(Some(policy))
     }
 
-    /// Takes the set in a drop directory: `index.json` and `<host>.bundle.json`. Everything is verified before
+    /// The index taken last, verified again. None when none was taken.
+    ///
+    /// # Errors
+    /// As `held`.
+    pub fn index(&self, now: Timestamp) -> Result<Option<Verified<Index>>, StoreError> {
+        if self.floor.version == PolicyVersion(0) {
+            return Ok(None);
+        }
+        let (name, _) = names(self.floor.version);
+        let bytes = CheckedDir::open(&self.dir)?.read(Path::new(&name), ENVELOPE_LIMIT)?.bytes;
+        let refuse = |source| StoreError::Refused { what: "index", path: self.dir.join(&name), source };
+        verify_index(&self.root, &self.floor, Arrival::Held, now, &bytes).map(Some).map_err(refuse)
+    }
+
+    /// The admissions in a directory (a drop directory, or the link's), judged under this machine's root and without
+    /// the keys that the index taken last revokes.
+    ///
+    /// # Errors
+    /// When list or index cannot be read or believed.
+    pub fn admissions(&self, directory: &Path, now: Timestamp) -> Result<Admitted, StoreError> {
+        let index = self.index(now)?;
+        let revoked = index.map(|index| index.revoked.clone()).unwrap_or_default();
+        admissions::read(directory, &self.root, &revoked)
+    }
+
+    /// Takes the set in a drop directory: `index.json` and this machine's bundle of the kind. Everything is verified before
     /// anything is written; afterwards the floor stands at its version, durably.
     ///
     /// # Errors
@@ -190,7 +217,7 @@ impl BundleStore {
             Err(e) if e.is_missing() => Err(StoreError::Missing { what, path: drop.join(name) }),
             Err(e) => Err(StoreError::from(e)),
         };
-        let bundle_name = format!("{}.bundle.json", self.host);
+        let bundle_name = T::file_name(&self.host);
         let (index_bytes, bundle_bytes) = (read("index", "index.json")?, read("bundle", &bundle_name)?);
         let (index, policy) = self.verify::<T>(
             Arrival::Offered,

@@ -9,8 +9,8 @@ use tenure_policy::Set;
 use tenure_policy::bundles::{DutyBook, VaultPolicy};
 use tenure_policy::resolved::HostPolicy;
 use tenure_trust::{
-    Arrival, Bundle, Floor, Hash, HostName, Index, KeyId, KeyName, Kind, NamedKey, PolicyVersion, Refused,
-    Role, RoleKeys, Root, RootVersion, Signed, SigningKey, Verified, neutral, verify_bundle, verify_index,
+    Arrival, Bundle, Floor, Hash, HostName, Index, KeyId, KeyName, NamedKey, PolicyVersion, Refused, Role,
+    RoleKeys, Root, RootVersion, Signed, SigningKey, Verified, neutral, verify_bundle, verify_index,
 };
 
 use crate::failure::Failure;
@@ -78,11 +78,11 @@ impl Bundles {
 
     /// Every bundle's file, hash and text.
     fn files(&self) -> Vec<(String, Hash, String)> {
-        let hosts = self.hosts.iter().map(|(host, b)| (file_name::<HostPolicy>(host), b.hash(), b.to_json()));
+        let hosts = self.hosts.iter().map(|(host, b)| (HostPolicy::file_name(host), b.hash(), b.to_json()));
         let vaults =
-            self.vaults.iter().map(|(host, b)| (file_name::<VaultPolicy>(host), b.hash(), b.to_json()));
+            self.vaults.iter().map(|(host, b)| (VaultPolicy::file_name(host), b.hash(), b.to_json()));
         let books =
-            self.controllers.iter().map(|(host, b)| (file_name::<DutyBook>(host), b.hash(), b.to_json()));
+            self.controllers.iter().map(|(host, b)| (DutyBook::file_name(host), b.hash(), b.to_json()));
         hosts.chain(vaults).chain(books).collect()
     }
 
@@ -334,7 +334,7 @@ fn read_signed<T: Bundle>(
 ) -> Result<(), Failure> {
     for (host, fresh) in bundles {
         let doing = || format!("add a signature to {}", directory.display());
-        let bytes = files::read(&directory.join(file_name::<T>(host)), LIMIT)?;
+        let bytes = files::read(&directory.join(T::file_name(host)), LIMIT)?;
         let read = Signed::<T>::parse(&bytes).map_err(|refused| Failure::refused(doing(), &refused))?;
         if read.hash() != fresh.hash() {
             let why = format!("the bundle of {host} is not the one that the index names");
@@ -347,9 +347,9 @@ fn read_signed<T: Bundle>(
 
 /// The files that an index stands for, with the hash of each.
 fn named_files(index: &Index) -> BTreeMap<String, Hash> {
-    let hosts = index.machines.iter().map(|(host, hash)| (file_name::<HostPolicy>(host), *hash));
-    let vaults = index.vaults.iter().map(|(host, hash)| (file_name::<VaultPolicy>(host), *hash));
-    let books = index.controllers.iter().map(|(host, hash)| (file_name::<DutyBook>(host), *hash));
+    let hosts = index.machines.iter().map(|(host, hash)| (HostPolicy::file_name(host), *hash));
+    let vaults = index.vaults.iter().map(|(host, hash)| (VaultPolicy::file_name(host), *hash));
+    let books = index.controllers.iter().map(|(host, hash)| (DutyBook::file_name(host), *hash));
     hosts.chain(vaults).chain(books).collect()
 }
 
@@ -371,14 +371,4 @@ fn machine_of(file: &str) -> String {
         Some((host, kind)) => format!("{host} ({kind})"),
         None => stem.to_owned(),
     }
-}
-
-/// `HOST.bundle.json`, `HOST.vault.json` or `HOST.duty.json`.
-fn file_name<T: Bundle>(host: &HostName) -> String {
-    let word = match T::KIND {
-        Kind::VaultPolicy => "vault",
-        Kind::DutyBook => "duty",
-        _ => "bundle",
-    };
-    format!("{host}.{word}.json")
 }

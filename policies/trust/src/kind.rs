@@ -87,6 +87,16 @@ impl Kind {
         format!("application/vnd.tenure.{}.v1+json", self.word())
     }
 
+    /// Of a bundle: the word in its file's name, `HOST.<word>.json`.
+    pub const fn bundle_word(self) -> Option<&'static str> {
+        match self {
+            Kind::HostPolicy => Some("bundle"),
+            Kind::VaultPolicy => Some("vault"),
+            Kind::DutyBook => Some("duty"),
+            _ => None,
+        }
+    }
+
     /// The most bytes that a payload of this kind may have; a larger one is refused unread.
     pub const fn max_payload(self) -> usize {
         match self {

@@ -28,6 +28,11 @@ pub trait Bundle: Statement {
     fn fleet(&self) -> &FleetName;
     /// The machine it is for.
     fn machine(&self) -> &HostName;
+
+    /// The name of its file in a signed directory: `HOST.bundle.json`, `HOST.vault.json`, `HOST.duty.json`.
+    fn file_name(machine: &HostName) -> String {
+        format!("{machine}.{}.json", Self::KIND.bundle_word().unwrap_or("bundle"))
+    }
 }
 
 /// A statement that has been verified for this holder. There are two ways to one: the functions of this crate that
