@@ -48,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "passwd", run: ssh_access::passwd, seeds: ssh_access::passwds, rounds: 200 },
     Target { name: "ssh_before", run: ssh_access::before, seeds: ssh_access::befores, rounds: 250 },
     Target { name: "apt_simulate", run: patch::apt, seeds: patch::simulations, rounds: 800 },
+    Target { name: "apt_release", run: patch::release, seeds: patch::releases, rounds: 800 },
     Target { name: "dpkg", run: patch::dpkg, seeds: patch::package_lists, rounds: 800 },
     Target { name: "patch_seen", run: patch::seen, seeds: patch::memories, rounds: 800 },
     Target { name: "debian_version", run: patch::version, seeds: patch::versions, rounds: 5000 },

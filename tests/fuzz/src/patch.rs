@@ -62,6 +62,14 @@ pub fn dpkg(hostile: &[u8]) {
     judge(&calm().answer("kernel", hostile).file("/run/reboot-required.pkgs", hostile));
 }
 
+/// The head of an archive's Release file.
+pub fn release(hostile: &[u8]) {
+    if let Some(release) = parse::release(hostile) {
+        printable(&release.origin, 600);
+    }
+    judge(&calm().file("/var/lib/apt/lists/deb_dists_bookworm_InRelease", hostile));
+}
+
 /// Our memory of what waits.
 pub fn seen(hostile: &[u8]) {
     judge(&calm().file(SEEN, hostile));
@@ -86,6 +94,12 @@ pub fn simulations() -> Vec<Vec<u8>> {
     vec![INST.as_bytes().to_vec()]
 }
 
+/// The head of Debian's own.
+pub fn releases() -> Vec<Vec<u8>> {
+    let text = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin: Debian\nLabel: Debian-Security\nSuite: oldstable-security\nVersion: 12\nCodename: bookworm-security\nDate: Sat, 22 Nov 2025 19:27:56 UTC\nValid-Until: Sat, 29 Nov 2025 19:27:56 UTC\nSHA256:\n 00 1 main/x\n";
+    vec![text.as_bytes().to_vec()]
+}
+
 /// Packages in every state.
 pub fn package_lists() -> Vec<Vec<u8>> {
     vec![PACKAGES.as_bytes().to_vec()]
@@ -93,7 +107,11 @@ pub fn package_lists() -> Vec<Vec<u8>> {
 
 /// One update and a reboot.
 pub fn memories() -> Vec<Vec<u8>> {
-    let waiting = Waiting { installed: Some("1.10.1-3".into()), since: at(1_799_000_000) };
+    let waiting = Waiting {
+        installed: Some("1.10.1-3".into()),
+        since: at(1_799_000_000),
+        listed: Some(at(1_798_000_000)),
+    };
     let upgrades = BTreeMap::from([("libgcrypt20".to_owned(), waiting)]);
     vec![serde_json::to_vec(&Seen { upgrades, reboot: Some(at(1_799_000_000)) }).expect("plain data")]
 }

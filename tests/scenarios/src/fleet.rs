@@ -21,7 +21,7 @@ pub const UNKNOWN: &str = "/root/keys/unknown";
 pub const PASSWORD: &str = "summer-2019";
 
 /// Days since the update that is pending on web1 came out.
-pub const UPDATE_DAYS: u32 = 9;
+pub const UPDATE_DAYS: u32 = 3;
 
 /// A running fleet.
 #[derive(Debug)]

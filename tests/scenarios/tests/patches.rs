@@ -18,14 +18,16 @@ fn a_pending_security_update_is_found_and_gone_when_it_is_installed() -> Result<
     fleet.enforce(&fleet.usual())?;
     let seen = |word: &str| findings(&fleet).iter().any(|(k, p, w)| format!("{k} {p} {w}").contains(word));
     fleet
-        .await_area("patch", "the pending update", |_| seen("lab-notes"))
+        .await_area("patch", "the pending update", |a| {
+            a["verdict"] == "compliant" && seen("at least 3 d of 7 d")
+        })
         .map_err(|why| format!("{why}: {:#?}", findings(&fleet)))?;
 
-    // Its age counts from when the agent first saw it; libfaketime shows the agent a clock eight days ahead.
+    // Its age goes on from there; libfaketime shows the agent a clock five days ahead.
     let fresh =
-        "mkdir -p /var/lib/apt/periodic; touch -d '8 days' /var/lib/apt/periodic/update-success-stamp";
+        "mkdir -p /var/lib/apt/periodic; touch -d '5 days' /var/lib/apt/periodic/update-success-stamp";
     fleet.web1.must(&["sh", "-c", fresh])?;
-    set_agent_clock(&fleet, "+8d")?;
+    set_agent_clock(&fleet, "+5d")?;
     fleet
         .await_area("patch", "an overdue update", |a| {
             a["verdict"] == "drifted" && seen("lab-notes") && seen("8 d")
@@ -41,6 +43,24 @@ fn a_pending_security_update_is_found_and_gone_when_it_is_installed() -> Result<
     fleet.web1.put("/run/reboot-required", b"*** System restart required ***\n", "644")?;
     fleet.agent(&["apply"])?;
     fleet.await_area("patch", "a needed reboot", |_| seen("reboot")).map(drop)
+}
+
+#[test]
+fn an_update_that_is_old_in_its_archive_is_overdue_at_first_sight() -> Result<()> {
+    let fleet = Fleet::up("overdue")?;
+    // apt takes no older list for a newer one, so the host forgets the one that it has.
+    fleet.lab.archive("vault1", &[], 9)?;
+    fleet.web1.must(&["sh", "-c", "rm -rf /var/lib/apt/lists/* && apt-get -qq update"])?;
+    fleet.enforce(&fleet.usual())?;
+    fleet
+        .await_area("patch", "an overdue update", |a| {
+            let told = findings(&fleet).iter().any(|(kind, place, what)| {
+                kind == "security-overdue" && place == "lab-notes" && what.contains("at least 9 d of 7 d")
+            });
+            a["verdict"] == "drifted" && told
+        })
+        .map(drop)
+        .map_err(|why| format!("{why}: {:#?}", findings(&fleet)).into())
 }
 
 /// Restarts the agent with another clock; the lab's hosts cannot set the machine's.

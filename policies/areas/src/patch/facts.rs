@@ -43,6 +43,10 @@ pub struct Upgrade {
     pub origins: Vec<String>,
     /// Is it from an archive of security updates?
     pub security: bool,
+    /// `Date:` of the archive's list that has it: it waits at least since then. Of several archives the earliest, of several
+    /// lists of one archive the latest; looked up for security updates only, none where no list tells.
+    #[serde(default)]
+    pub listed: Option<Timestamp>,
 }
 
 /// Since when things wait.
@@ -61,6 +65,16 @@ pub struct Seen {
 pub struct Waiting {
     /// The version that was installed.
     pub installed: Option<String>,
-    /// First seen.
+    /// First seen here.
     pub since: Timestamp,
+    /// `Date:` of the oldest list that was seen to have an update for what is installed.
+    #[serde(default)]
+    pub listed: Option<Timestamp>,
+}
+
+impl Waiting {
+    /// It waits at least since this moment: what is known for sure, and never later than it was first seen.
+    pub fn at_least_since(&self) -> Timestamp {
+        self.listed.map_or(self.since, |listed| listed.min(self.since))
+    }
 }

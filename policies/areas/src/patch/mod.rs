@@ -1,6 +1,7 @@
 //! Area `patch`: how current the software is. Observes only; installing stays with apt and whoever runs it.
 //!
-//! Since when an update waits is Tenure's own memory (`/var/lib/tenure/patch/seen.json`), written in every mode.
+//! Since when an update waits is Tenure's own memory (`/var/lib/tenure/patch/seen.json`), written in every mode: when it was
+//! first seen, and the date of the oldest list of the archive that had it (docs/decisions/0006).
 
 pub mod facts;
 mod observe;

@@ -1,10 +1,12 @@
 //! Looks at packages, pending upgrades, package lists, kernel and the system's reboot mark.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use tenure_trust::{neutral, neutral_bytes};
 
-use super::facts::{Facts, Seen};
-use super::parse::{self, Package};
+use super::facts::{Facts, Seen, Upgrade};
+use super::parse::{self, Package, Release};
 use super::{SEEN, version};
 use crate::area::Unknown;
 use crate::port::{Beneath, HostRead, Owner, PortError, Query};
@@ -17,6 +19,8 @@ const REBOOT: &str = "/run/reboot-required";
 const REBOOT_PACKAGES: &str = "/run/reboot-required.pkgs";
 const SMALL: usize = 64 * 1024;
 const SEEN_LIMIT: usize = 1024 * 1024;
+/// Largest Release file; Debian's are some 250 KB.
+const RELEASE: usize = 8 << 20;
 
 pub(super) fn observe(host: &dyn HostRead) -> Result<Facts, Unknown> {
     let ask = |query: Query, doing: &str| host.ask(&query).map_err(|error| Unknown::from_port(doing, &error));
@@ -24,7 +28,7 @@ pub(super) fn observe(host: &dyn HostRead) -> Result<Facts, Unknown> {
 
     let packages = parse::packages(&ask(Query::Packages, "listing the packages")?)
         .map_err(|why| unread("listing the packages", why))?;
-    let upgrades = parse::upgrades(&ask(Query::PendingUpgrades, "asking apt for upgrades")?)
+    let mut upgrades = parse::upgrades(&ask(Query::PendingUpgrades, "asking apt for upgrades")?)
         .map_err(|why| unread("asking apt for upgrades", why))?;
     let kernel = neutral_bytes(ask(Query::Kernel, "asking for the running kernel")?.trim_ascii(), 100);
     let names = |test: fn(&Package) -> bool, with_status: bool| -> Vec<String> {
@@ -34,6 +38,9 @@ pub(super) fn observe(host: &dyn HostRead) -> Result<Facts, Unknown> {
         names.sort();
         names
     };
+    if upgrades.iter().any(|u| u.security) {
+        date(host, &mut upgrades)?;
+    }
     let (marked, mut reboot) = reboot_mark(host);
     reboot.extend(newer_kernel(&packages, &kernel));
     Ok(Facts {
@@ -49,21 +56,38 @@ pub(super) fn observe(host: &dyn HostRead) -> Result<Facts, Unknown> {
     })
 }
 
+/// When the archives made the lists that have these security updates.
+fn date(host: &dyn HostRead, upgrades: &mut [Upgrade]) -> Result<(), Unknown> {
+    let mut dates: BTreeMap<String, Timestamp> = BTreeMap::new();
+    for name in list_names(host, |n| n.ends_with("InRelease") || n.ends_with("_Release"))? {
+        // One that cannot be read tells no date; how old the lists are is judged beside this.
+        let Ok(bytes) = host.file(&Beneath::new(LISTS, name), Owner::Root, RELEASE) else { continue };
+        let Some(Release { origin, date }) = parse::release(&bytes) else { continue };
+        // Two lists of the same name (mirrors, components): whichever has the update, it waits since the later date.
+        dates.entry(origin).and_modify(|known| *known = date.max(*known)).or_insert(date);
+    }
+    for upgrade in upgrades.iter_mut().filter(|u| u.security) {
+        // Every archive that apt names has it, so the earliest counts.
+        upgrade.listed = upgrade.origins.iter().filter_map(|origin| dates.get(origin).copied()).min();
+    }
+    Ok(())
+}
+
+fn list_names(host: &dyn HostRead, wanted: fn(&str) -> bool) -> Result<Vec<String>, Unknown> {
+    match host.dir(&Beneath::new(LISTS, ""), 10_000) {
+        Ok(entries) => Ok(entries.into_iter().map(|e| e.name).filter(|name| wanted(name)).collect()),
+        Err(PortError::Absent { .. }) => Ok(Vec::new()),
+        Err(error) => Err(Unknown::from_port("looking at the package lists", &error)),
+    }
+}
+
 /// The newest sign that lists came in: a list that changed, or the stamp of apt's timer. `lists/partial` changes on a
 /// failed attempt too and is no sign.
 fn lists(host: &dyn HostRead) -> Result<Option<Timestamp>, Unknown> {
     let mut newest = None;
-    let directory = Beneath::new(LISTS, "");
-    match host.dir(&directory, 10_000) {
-        Ok(entries) => {
-            let is_list =
-                |n: &str| n.ends_with("InRelease") || n.ends_with("_Release") || n.ends_with("_Packages");
-            for entry in entries.iter().filter(|e| is_list(&e.name)) {
-                newest = newest.max(mtime(host, &Beneath::new(LISTS, entry.name.as_str())));
-            }
-        }
-        Err(PortError::Absent { .. }) => {}
-        Err(error) => return Err(Unknown::from_port("looking at the package lists", &error)),
+    let is_list = |n: &str| n.ends_with("InRelease") || n.ends_with("_Release") || n.ends_with("_Packages");
+    for name in list_names(host, is_list)? {
+        newest = newest.max(mtime(host, &Beneath::new(LISTS, name)));
     }
     // Without a list a stamp says nothing.
     if newest.is_some() {
@@ -109,8 +133,19 @@ fn newer_kernel(packages: &[Package], running: &str) -> Option<String> {
 fn seen(host: &dyn HostRead) -> Result<Seen, Unknown> {
     let doing = || format!("reading {SEEN}");
     match host.file(&Beneath::of(SEEN), Owner::Root, SEEN_LIMIT) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|e| Unknown::new(doing(), format_args!("{e}; remove it to begin counting anew"))),
+        Ok(bytes) => {
+            let anew = |why: &dyn std::fmt::Display| {
+                Unknown::new(doing(), format_args!("{why}; remove it to begin counting anew"))
+            };
+            let seen: Seen = serde_json::from_slice(&bytes).map_err(|e| anew(&e))?;
+            // It goes into the facts as it is: only what we could have written ourselves.
+            let ours = |name: &String| neutral(name) == *name;
+            let steering = !seen.upgrades.iter().all(|(name, w)| ours(name) && w.installed.iter().all(ours));
+            if steering {
+                return Err(anew(&"it names what no package is called"));
+            }
+            Ok(seen)
+        }
         Err(PortError::Absent { .. }) => Ok(Seen::default()),
         Err(error) => Err(Unknown::from_port(doing(), &error)),
     }

@@ -1,11 +1,17 @@
-//! What dpkg-query and `apt-get --simulate` print, read line by line. The text may be hostile.
+//! What dpkg-query and `apt-get --simulate` print, and the head of an archive's Release file, read line by line. The text
+//! may be hostile.
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use tenure_trust::neutral_bytes;
 
 use super::facts::Upgrade;
 
 const NAME: usize = 150;
 const UPGRADES: usize = 2000;
+/// The head of a Release file is a few lines.
+const HEAD: usize = 16 * 1024;
 
 /// One line of dpkg-query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +103,7 @@ fn upgrade(line: &str) -> Option<Upgrade> {
         candidate: short(candidate),
         origins,
         security,
+        listed: None,
     })
 }
 
@@ -104,6 +111,42 @@ fn upgrade(line: &str) -> Option<Upgrade> {
 fn is_security(origin: &str) -> bool {
     let (label, suite) = origin.split_once(':').unwrap_or(("", origin));
     label == "Debian-Security" || suite.ends_with("-security")
+}
+
+/// What an archive says of one of its lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// As `apt-get --simulate` names it: `Label:Version/Suite`.
+    pub origin: String,
+    /// When the archive made the list.
+    pub date: Timestamp,
+}
+
+/// The head of an `InRelease` or `Release` file, up to its lists of hashes; none when it tells no label or no date.
+pub fn release(bytes: &[u8]) -> Option<Release> {
+    let head = &bytes[..bytes.len().min(HEAD)];
+    let text = String::from_utf8_lossy(head);
+    let fields: Vec<(&str, &str)> = text
+        .lines()
+        .take_while(|line| !["MD5Sum:", "SHA1:", "SHA256:", "SHA512:"].contains(&line.trim_end()))
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key, value.trim()))
+        .collect();
+    let field = |name: &str| {
+        let found = fields.iter().find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_empty());
+        found.map(|(_, value)| *value)
+    };
+    let suite = field("Suite").or(field("Codename"))?;
+    let version = field("Version").map(|version| format!("{version}/")).unwrap_or_default();
+    let origin = format!("{}:{version}{suite}", field("Label")?);
+    Some(Release { origin: neutral_bytes(origin.as_bytes(), NAME), date: date(field("Date")?)? })
+}
+
+/// `Sat, 09 Nov 2024 10:20:33 UTC`: the format of Release files is fixed, whatever the host's language.
+fn date(text: &str) -> Option<Timestamp> {
+    let text = [" UTC", " GMT", " +0000"].iter().find_map(|zone| text.strip_suffix(zone))?;
+    let civil = DateTime::strptime("%a, %d %b %Y %H:%M:%S", text.trim()).ok()?;
+    Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 #[cfg(test)]
@@ -141,6 +184,30 @@ mod tests {
         }
         assert_eq!(upgrades(b"").unwrap(), []);
         assert!(packages(b"").is_err() && packages(b"one\ttwo\n").is_err());
+    }
+
+    #[test]
+    fn the_head_of_a_release_file_is_read() {
+        // The beginning of Debian's own, as apt keeps it.
+        let signed = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin: Debian\nLabel: Debian-Security\n\
+            Suite: oldstable-security\nVersion: 12\nCodename: bookworm-security\n\
+            Date: Sat, 22 Nov 2025 19:27:56 UTC\nValid-Until: Sat, 29 Nov 2025 19:27:56 UTC\nAcquire-By-Hash: yes\n\
+            SHA256:\n 00 1 x\nDate: Mon, 01 Jan 2001 00:00:00 UTC\n";
+        let read = release(signed.as_bytes()).unwrap();
+        assert_eq!(read.origin, "Debian-Security:12/oldstable-security");
+        assert_eq!(read.date.to_string(), "2025-11-22T19:27:56Z");
+        let lab = release(b"Label: L\nSuite: s\nDate: Mon, 16 Nov 2026 07:00:00 +0000\n").unwrap();
+        assert_eq!(lab.origin, "L:s", "without a version apt writes none");
+        for bad in [
+            "",
+            "Label: L\nSuite: s\n",
+            "Label: L\nSuite: s\nDate: yesterday\n",
+            "Label: L\nSuite: s\nDate: Mon, 16 Nov 2026 07:00:00 CET\n",
+            "Suite: s\nDate: Mon, 16 Nov 2026 07:00:00 UTC\n",
+            "SHA256:\nLabel: L\nSuite: s\nDate: Mon, 16 Nov 2026 07:00:00 UTC\n",
+        ] {
+            assert_eq!(release(bad.as_bytes()), None, "{bad:?}");
+        }
     }
 
     #[test]

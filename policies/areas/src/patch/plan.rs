@@ -19,8 +19,9 @@ pub(super) fn findings(policy: &PatchSection, facts: &Facts, now: Timestamp) -> 
     findings.extend(lists(facts, lists_within_seconds, now));
     let seen = next(facts, now);
     for upgrade in facts.upgrades.iter().filter(|u| u.security) {
-        let since = seen.upgrades.get(&upgrade.package).map_or(now, |w| w.since);
-        findings.push(pending(upgrade, since, security_within_seconds, now));
+        if let Some(waiting) = seen.upgrades.get(&upgrade.package) {
+            findings.push(pending(upgrade, waiting, security_within_seconds, now));
+        }
     }
     let others = facts.upgrades.iter().filter(|u| !u.security).count();
     if others > 0 {
@@ -60,14 +61,20 @@ pub(super) fn memory(facts: &Facts, now: Timestamp) -> Vec<ManagedFile> {
     vec![ManagedFile { path, bytes, mode: 0o600 }]
 }
 
-/// What is remembered after these facts. A time ahead of `now` (a clock that was set back) begins anew.
+/// What is remembered after these facts. A time ahead of `now` (a clock that was set back) begins anew, and a list from
+/// ahead tells nothing.
 fn next(facts: &Facts, now: Timestamp) -> Seen {
-    let since = |upgrade: &Upgrade| {
-        let known = facts.seen.upgrades.get(&upgrade.package);
-        known.filter(|w| w.installed == upgrade.installed && w.since <= now).map_or(now, |w| w.since)
+    let waiting = |u: &Upgrade| {
+        let known = facts.seen.upgrades.get(&u.package);
+        let known = known.filter(|w| w.installed == u.installed && w.since <= now);
+        let listed = [known.and_then(|w| w.listed), u.listed].into_iter().flatten().filter(|at| *at <= now);
+        let waiting = Waiting {
+            installed: u.installed.clone(),
+            since: known.map_or(now, |w| w.since),
+            listed: listed.min(),
+        };
+        (u.package.clone(), waiting)
     };
-    let waiting =
-        |u: &Upgrade| (u.package.clone(), Waiting { installed: u.installed.clone(), since: since(u) });
     let upgrades: BTreeMap<_, _> = facts.upgrades.iter().filter(|u| u.security).map(waiting).collect();
     let reboot = (!facts.reboot.is_empty()).then(|| {
         let known = [facts.seen.reboot, facts.reboot_marked].into_iter().flatten().filter(|at| *at <= now);
@@ -103,17 +110,20 @@ fn lists(facts: &Facts, within: u64, now: Timestamp) -> Option<Finding> {
     }
 }
 
-fn pending(upgrade: &Upgrade, since: Timestamp, within: u64, now: Timestamp) -> Finding {
+fn pending(upgrade: &Upgrade, waiting: &Waiting, within: u64, now: Timestamp) -> Finding {
+    let since = waiting.at_least_since();
     let over = seconds(since, now) > within;
     let (kind, weight) =
         if over { ("security-overdue", Weight::Drift) } else { ("security-waiting", Weight::Note) };
     let from = upgrade.installed.as_deref().unwrap_or("not installed");
     let what = format!(
-        "security update {from} → {} waits for {} of {}{}",
+        "security update {from} → {} waits for at least {} of {}{} ({}first seen here on {})",
         upgrade.candidate,
         age(since, now),
         period(within),
-        if over { ": install it" } else { "" }
+        if over { ": install it" } else { "" },
+        waiting.listed.map(|at| format!("in the archive's list of {}, ", day(at))).unwrap_or_default(),
+        day(waiting.since)
     );
     finding(kind, &upgrade.package, what, weight, Some(since))
 }
@@ -130,6 +140,10 @@ fn seconds(since: Timestamp, now: Timestamp) -> u64 {
 fn age(since: Timestamp, now: Timestamp) -> String {
     let hours = seconds(since, now) / 3600;
     if hours < 48 { format!("{hours} h") } else { format!("{} d", hours / 24) }
+}
+
+fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
 }
 
 fn period(seconds: u64) -> String {

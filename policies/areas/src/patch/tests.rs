@@ -70,7 +70,13 @@ fn an_update_waits_then_is_overdue_then_done() {
     let report = turn(&host);
     assert_eq!(report.verdict, Verdict::Drifted);
     let overdue = find(&report, "security-overdue");
-    assert!(overdue.what.contains("3.0.14-1 → 3.0.16-1 waits for 7 d of 7 d"), "{}", overdue.what);
+    assert!(
+        overdue
+            .what
+            .contains("3.0.14-1 → 3.0.16-1 waits for at least 7 d of 7 d: install it (first seen here on"),
+        "{}",
+        overdue.what
+    );
 
     host.set_packages(vec![package("openssl", "3.0.16-1", None)]);
     assert_eq!(turn(&host).verdict, Verdict::Compliant);
@@ -78,6 +84,56 @@ fn an_update_waits_then_is_overdue_then_done() {
     // The next update is new, whatever was seen before.
     host.set_packages(vec![package("openssl", "3.0.16-1", Some(("3.0.17-1", SECURITY)))]);
     assert_eq!(turn(&host).verdict, Verdict::Compliant);
+}
+
+fn list_of(host: &FakeHost, suite: &str, date: &str) {
+    let head =
+        format!("Label: Debian-Security\nSuite: {suite}\nVersion: 12\nDate: {date}\nSHA256:\n 0 0 x\n");
+    host.write_as(LIST, &head, 0, 0o644);
+}
+
+#[test]
+fn an_update_is_at_least_as_old_as_the_list_that_has_it() {
+    let host = FakeHost::debian();
+    let (now, later) = (host.now().wall, |days: i64| jiff::SignedDuration::from_hours(days * 24));
+    let text = |at: jiff::Timestamp| at.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string();
+    host.set_packages(vec![package("openssl", "3.0.14-1", Some(("3.0.15-1", SECURITY)))]);
+    list_of(&host, "stable-security", &text(now - later(5)));
+    let first = turn(&host);
+    let waiting = find(&first, "security-waiting");
+    assert_eq!((first.verdict, waiting.at), (Verdict::Compliant, Some(now - later(5))));
+    assert!(
+        waiting.what.contains("waits for at least 5 d of 7 d (in the archive's list of "),
+        "{}",
+        waiting.what
+    );
+    assert!(turn(&host).repeats(&first), "a second look has nothing new");
+
+    // A newer list takes nothing back: the oldest that had it counts.
+    host.advance_ms(2 * DAY + 1000);
+    list_of(&host, "stable-security", &text(host.now().wall));
+    assert_eq!(turn(&host).verdict, Verdict::Drifted, "7 days, though seen here for two");
+
+    // Another suite's list says nothing of it, and neither does one from ahead of the clock.
+    for (suite, days) in [("stable-updates", -30), ("stable-security", 30)] {
+        host.delete(SEEN);
+        list_of(&host, suite, &text(host.now().wall + later(days)));
+        let report = turn(&host);
+        assert_eq!(find(&report, "security-waiting").at, Some(host.now().wall), "{suite}");
+    }
+}
+
+#[test]
+fn a_memory_from_before_lists_were_dated_goes_on() {
+    let host = FakeHost::debian();
+    let since = host.now().wall;
+    let old = format!(
+        "{{\"upgrades\":{{\"openssl\":{{\"installed\":\"1\",\"since\":\"{since}\"}}}},\"reboot\":null}}"
+    );
+    host.write_as(SEEN, &old, 0, 0o600);
+    host.set_packages(vec![package("openssl", "1", Some(("2", SECURITY)))]);
+    host.advance_ms(DAY);
+    assert_eq!(find(&turn(&host), "security-waiting").at, Some(since));
 }
 
 #[test]
@@ -151,6 +207,12 @@ fn what_cannot_be_read_is_unknown() {
     }
     host.write_as(SEEN, "{", 0, 0o600);
     assert_eq!(turn(&host).verdict, Verdict::Unknown, "a broken memory is not an empty one");
+    let since = host.now().wall;
+    let steering = format!(
+        "{{\"upgrades\":{{\"a\u{feff}b\":{{\"installed\":null,\"since\":\"{since}\"}}}},\"reboot\":null}}"
+    );
+    host.write_as(SEEN, &steering, 0, 0o600);
+    assert_eq!(turn(&host).verdict, Verdict::Unknown, "what is not ours reaches no fact");
     host.delete(SEEN);
     host.set_packages(vec![package("openssl", "1", Some(("2", SECURITY)))]);
     host.fail_write(1);

@@ -1,0 +1,4 @@
+//! `apt_release` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("apt_release", bytes));
