@@ -1,0 +1,147 @@
+//! The series of backups with every slot of the last eight days as host and vault see it, looked at once and then asked
+//! by every duty about copies.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::civil::{Date, Time};
+use jiff::{Timestamp, ToSpan};
+use tenure_policy::bundles::{BackupSection, SeriesSection};
+use tenure_policy::calendar::Zone;
+use tenure_policy::resolved_backup::CLOSE_LAG_SECONDS;
+use tenure_trust::vault_wire::{GenerationState, SealedSlot, SeriesFacts};
+use tenure_trust::{SeriesId, SlotTime};
+
+use crate::input::HostSlotState;
+use crate::judge::{HostSeen, VaultSeen};
+use crate::slots::{self, Sides, SlotSeen, Window};
+
+/// Days that are looked at: a week, and the day of the week before on which the oldest copy of a full ring stands.
+pub(crate) const DAYS: i32 = 8;
+
+/// A slot of the last days.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) date: Date,
+    pub(crate) at: SlotTime,
+    pub(crate) window: Window,
+    pub(crate) seen: SlotSeen,
+}
+
+/// A series with its slots, oldest first.
+#[derive(Debug)]
+pub(crate) struct Series<'a> {
+    pub(crate) section: &'a SeriesSection,
+    pub(crate) slots: Vec<Slot>,
+    /// The vault's own facts of it.
+    pub(crate) vault: Option<&'a SeriesFacts>,
+}
+
+/// Moments of local times, computed once for all series.
+#[derive(Debug)]
+pub(crate) struct Moments<'z> {
+    zone: &'z Zone,
+    known: HashMap<(Date, SlotTime), Timestamp>,
+    days: Vec<(Date, Timestamp)>,
+    now: Timestamp,
+}
+
+impl<'z> Moments<'z> {
+    pub(crate) fn new(zone: &'z Zone, now: Timestamp) -> Self {
+        let today = zone.date_of(now);
+        let date = |back: i32| today.checked_sub(back.days()).unwrap_or(Date::MIN);
+        let closes = |date: Date| {
+            let lag = i64::try_from(CLOSE_LAG_SECONDS).unwrap_or(i64::MAX).seconds();
+            zone.moment(date, Time::midnight()).checked_add(lag).unwrap_or(Timestamp::MAX)
+        };
+        let days = (0..DAYS).rev().map(|back| (date(back), closes(date(back)))).collect();
+        Self { zone, known: HashMap::new(), days, now }
+    }
+
+    fn of(&mut self, date: Date, at: SlotTime) -> Timestamp {
+        let zone = self.zone;
+        *self.known.entry((date, at)).or_insert_with(|| moment(zone, date, at))
+    }
+}
+
+/// The moment of a slot.
+pub(crate) fn moment(zone: &Zone, date: Date, at: SlotTime) -> Timestamp {
+    let (hour, minute) = (i8::try_from(at.hour()).unwrap_or(0), i8::try_from(at.minute()).unwrap_or(0));
+    zone.moment(date, Time::new(hour, minute, 0, 0).unwrap_or(Time::midnight()))
+}
+
+impl<'a> Series<'a> {
+    /// Looks at every slot of a series.
+    pub(crate) fn look(
+        section: &'a SeriesSection,
+        backup: &BackupSection,
+        host: &HostSeen<'a>,
+        vault: Option<&VaultSeen<'a>>,
+        since: Option<Timestamp>,
+        moments: &mut Moments<'_>,
+        grace: jiff::SignedDuration,
+    ) -> Self {
+        let facts = vault.and_then(|vault| vault.series.get(&section.series).copied());
+        let held = held(facts);
+        let told = host.slots.get(&section.series);
+        let from = [host.admitted, vault.and_then(|vault| vault.admitted), since].into_iter().flatten().max();
+        let catch_up = i64::try_from(backup.catch_up_seconds).unwrap_or(i64::MAX).seconds();
+        let mut slots = Vec::with_capacity(section.at.len() * DAYS as usize);
+        for day in 0..moments.days.len() {
+            let (date, closes) = moments.days[day];
+            for at in &section.at {
+                let due = moments.of(date, *at);
+                let until = due.checked_add(catch_up).unwrap_or(Timestamp::MAX);
+                let window = Window { due, until, closes: closes.max(until) };
+                let sides = Sides {
+                    host: told.and_then(|told| told.get(&(date, *at)).copied()),
+                    vault: held.get(&(date, *at)).copied(),
+                    host_silent: host.silent.as_ref(),
+                    vault_silent: vault.and_then(|vault| vault.silent.as_ref()),
+                };
+                let nothing = sides.host.is_none() && sides.vault.is_none();
+                let seen = match from.is_some_and(|from| due < from) && nothing {
+                    true => SlotSeen::NotExpected,
+                    false => slots::judge(&window, &sides, grace, moments.now),
+                };
+                slots.push(Slot { date, at: *at, window, seen });
+            }
+        }
+        Self { section, slots, vault: facts }
+    }
+
+    /// The slots of a date.
+    pub(crate) fn of_date(&self, date: Date) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(move |slot| slot.date == date)
+    }
+
+    /// Is there a copy of this date, agreed on and in its place in the ring?
+    pub(crate) fn holds(&self, date: Date) -> bool {
+        self.of_date(date).any(|slot| matches!(slot.seen, SlotSeen::Done { .. }))
+    }
+}
+
+type Held<'a> = BTreeMap<(Date, SlotTime), (&'a SealedSlot, GenerationState)>;
+
+/// The sealed slots of the schedule that a vault holds of a series; of two generations of one date the later counts.
+fn held(facts: Option<&SeriesFacts>) -> Held<'_> {
+    let mut held = Held::new();
+    for generation in facts.iter().flat_map(|facts| &facts.generations) {
+        for sealed in generation.slots.iter().filter(|sealed| !sealed.slot.manual) {
+            held.insert((sealed.slot.date, sealed.slot.at), (sealed, generation.state));
+        }
+    }
+    held
+}
+
+/// A host's own word by series, then date and time. Manual slots are copies and none of the scheduled ones.
+pub(crate) type Told<'a> = HashMap<&'a SeriesId, BTreeMap<(Date, SlotTime), &'a HostSlotState>>;
+
+/// Sorts a host's slots.
+pub(crate) fn told(slots: &[crate::input::HostSlot]) -> Told<'_> {
+    let mut told = Told::new();
+    for slot in slots.iter().filter(|slot| !slot.slot.manual) {
+        let id = &slot.slot;
+        told.entry(&id.series).or_default().insert((id.date, id.at), &slot.state);
+    }
+    told
+}

@@ -1,0 +1,125 @@
+//! The week of copies: a row for each owner on each host, a cell for each slot, and what each vault holds.
+
+use jiff::ToSpan;
+use tenure_trust::vault_wire::GenerationState;
+use tenure_trust::{HostName, Owner, SetName, VaultName};
+
+use crate::copies::{Series, Slot};
+use crate::drills;
+use crate::judge::Context;
+use crate::reason::{Reason, SlotFault};
+use crate::slots::SlotSeen;
+use crate::state::State;
+use crate::view::{BackupRow, Backups, Cell, DrillRow, Sign, VaultRow};
+
+/// The last seven days, today last.
+pub(crate) fn grid(context: &Context<'_>) -> Backups {
+    let today = context.zone.date_of(context.now());
+    let days = (0..7).rev().map(|back| today.checked_sub(back.days()).unwrap_or(today)).collect();
+    let mut backups = Backups { days, rows: Vec::new(), vaults: vaults(context) };
+    for (host, seen) in context.hosts() {
+        let Some(backup) = seen.policy.and_then(|policy| policy.backup.as_ref()) else { continue };
+        let mut owners: Vec<(&Owner, &VaultName)> =
+            backup.series.iter().map(|one| (&one.series.owner, &one.series.vault)).collect();
+        owners.sort();
+        owners.dedup();
+        for (owner, vault) in owners {
+            let row = row(context, host, owner, vault, &backups.days);
+            backups.rows.push(row);
+        }
+    }
+    backups.rows.sort_by(|a, b| {
+        b.state.cmp(&a.state).then_with(|| (&b.owner, &a.host, &a.vault).cmp(&(&a.owner, &b.host, &b.vault)))
+    });
+    backups
+}
+
+fn row(
+    context: &Context<'_>,
+    host: &HostName,
+    owner: &Owner,
+    vault: &VaultName,
+    days: &[jiff::civil::Date],
+) -> BackupRow {
+    let sets = [SetName::Server, SetName::Nightly];
+    let series: Vec<&Series<'_>> = sets
+        .iter()
+        .flat_map(|set| context.series_of(host, owner, *set))
+        .filter(|one| one.section.series.vault == *vault)
+        .collect();
+    let mut state = State::Met;
+    let mut rows = Vec::with_capacity(days.len());
+    for day in days {
+        let mut cells = Vec::new();
+        for one in &series {
+            for slot in one.of_date(*day) {
+                state = state.max(slot.seen.fault().map_or(State::Met, |(state, _)| state));
+                cells.push(cell(one, slot));
+            }
+        }
+        rows.push(cells);
+    }
+    let held = || series.iter().filter_map(|one| one.vault).flat_map(|facts| &facts.generations);
+    let slots = || held().flat_map(|generation| generation.slots.iter().map(|slot| slot.received));
+    let drilled = context.host(host).and_then(|seen| {
+        let drill = drills::newest(&seen.backups.as_ref().ok()?.drills, context.now())?;
+        Some(DrillRow { at: drill.at, held: drill.held, took_ms: drill.took_ms })
+    });
+    BackupRow {
+        owner: owner.clone(),
+        host: host.clone(),
+        vault: vault.clone(),
+        state,
+        days: rows,
+        bytes: held().map(|generation| generation.bytes).reduce(u64::saturating_add),
+        newest: slots().max(),
+        oldest: slots().min(),
+        drilled,
+    }
+}
+
+fn cell(series: &Series<'_>, slot: &Slot) -> Cell {
+    let sign = match &slot.seen {
+        SlotSeen::NotExpected => Sign::Blank,
+        SlotSeen::ToCome | SlotSeen::Open => Sign::ToCome,
+        SlotSeen::Done { .. } => Sign::Sealed,
+        SlotSeen::Partial(_) => Sign::Partial,
+        SlotSeen::Aside => Sign::Kept,
+        SlotSeen::Lacks(State::Overdue, SlotFault::Missed | SlotFault::Failed(_)) => {
+            if set_aside(series, slot) { Sign::Kept } else { Sign::Missed }
+        }
+        SlotSeen::Lacks(..) => Sign::Unknown,
+    };
+    let why = slot.seen.fault().map(|(_, fault)| Reason::Slot {
+        series: series.section.series.clone(),
+        date: slot.date,
+        at: slot.at,
+        fault,
+    });
+    Cell { set: series.section.series.set, at: slot.at, sign, why }
+}
+
+/// Was the generation of this slot's date set aside, so that the week before's is kept?
+fn set_aside(series: &Series<'_>, slot: &Slot) -> bool {
+    let generations = series.vault.iter().flat_map(|facts| &facts.generations);
+    let newest = generations.filter(|generation| generation.id.date == slot.date).max_by_key(|g| g.id.number);
+    newest.is_some_and(|generation| matches!(generation.state, GenerationState::Aside(_)))
+}
+
+fn vaults(context: &Context<'_>) -> Vec<VaultRow> {
+    let row = |vault: &crate::judge::VaultSeen<'_>| {
+        let facts = vault.facts.as_ref();
+        let copies =
+            facts.map_or(0, |facts| facts.series.iter().map(|series| series.generations.len()).sum());
+        VaultRow {
+            vault: vault.policy.vault.clone(),
+            host: vault.policy.host.clone(),
+            why: facts.err().cloned(),
+            used_bytes: facts.ok().map(|facts| facts.total_bytes.saturating_sub(facts.free_bytes)),
+            total_bytes: facts.ok().map(|facts| facts.total_bytes),
+            copies: u32::try_from(copies).unwrap_or(u32::MAX),
+            record: vault.record.clone(),
+        }
+    };
+    context.vaults().map(row).collect()
+}

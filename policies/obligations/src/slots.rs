@@ -1,0 +1,111 @@
+//! One slot: what host and vault say of it, and what comes out. They must agree before it counts.
+
+use jiff::{SignedDuration, Timestamp};
+use tenure_trust::vault_wire::{GenerationState, SealedSlot};
+
+use crate::input::{HostSeal, HostSlotState};
+use crate::reason::{Machine, SlotFault};
+use crate::state::State;
+
+/// When a slot is expected.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    /// Its moment.
+    pub(crate) due: Timestamp,
+    /// Until then a run of it may begin.
+    pub(crate) until: Timestamp,
+    /// Until then its generation takes a seal.
+    pub(crate) closes: Timestamp,
+}
+
+/// What is known of a slot from both sides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sides<'a> {
+    /// What the host says.
+    pub(crate) host: Option<&'a HostSlotState>,
+    /// What the vault holds, and in which state the generation is.
+    pub(crate) vault: Option<(&'a SealedSlot, GenerationState)>,
+    /// The host, when it cannot be believed now.
+    pub(crate) host_silent: Option<&'a Machine>,
+    /// The vault, when it cannot be believed now.
+    pub(crate) vault_silent: Option<&'a Machine>,
+}
+
+/// What comes out for a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SlotSeen {
+    /// Before the machines were admitted: nobody expects it.
+    NotExpected,
+    /// Its time has not come.
+    ToCome,
+    /// Its time has come and has not passed.
+    Open,
+    /// Host and vault hold the same copy.
+    Done {
+        /// When the vault took it.
+        received: Timestamp,
+    },
+    /// The same, with files missing in it.
+    Partial(u64),
+    /// The same, and its generation was set aside.
+    Aside,
+    /// It holds no copy that counts.
+    Lacks(State, SlotFault),
+}
+
+/// Judges a slot. `grace` is how long one side's word may lag behind the other's.
+pub(crate) fn judge(window: &Window, sides: &Sides<'_>, grace: SignedDuration, now: Timestamp) -> SlotSeen {
+    let later = |at: Timestamp| at.checked_add(grace).unwrap_or(Timestamp::MAX);
+    let silent = |machine: Option<&Machine>, otherwise| match machine {
+        Some(machine) => SlotSeen::Lacks(State::Unknown, SlotFault::Silent(machine.clone())),
+        None => SlotSeen::Lacks(State::Overdue, otherwise),
+    };
+    match (sides.host, sides.vault) {
+        (Some(HostSlotState::Sealed(host)), Some((vault, generation))) => agree(host, vault, generation),
+        (Some(HostSlotState::Sealed(host)), None) => match now <= later(window.until.max(host.at.min(now))) {
+            true => SlotSeen::Open,
+            false => silent(sides.vault_silent, SlotFault::OnlyHost),
+        },
+        (_, Some((vault, _))) => match now <= later(vault.received.min(now)) {
+            true => SlotSeen::Open,
+            false => silent(sides.host_silent, SlotFault::OnlyVault),
+        },
+        (_, None) if now < window.due => SlotSeen::ToCome,
+        (_, None) if now <= window.until => SlotSeen::Open,
+        (Some(HostSlotState::Failed { why }), None) => {
+            SlotSeen::Lacks(State::Overdue, SlotFault::Failed(why.clone()))
+        }
+        (Some(HostSlotState::Missed), None) => SlotSeen::Lacks(State::Overdue, SlotFault::Missed),
+        (Some(HostSlotState::Running), None) if now <= window.closes && sides.host_silent.is_none() => {
+            SlotSeen::Open
+        }
+        (Some(HostSlotState::Open | HostSlotState::Running) | None, None) => match now <= later(window.until)
+        {
+            true => SlotSeen::Open,
+            false => silent(sides.host_silent.or(sides.vault_silent), SlotFault::Missed),
+        },
+    }
+}
+
+fn agree(host: &HostSeal, vault: &SealedSlot, generation: GenerationState) -> SlotSeen {
+    if (host.seal, host.snapshot, host.root) != (vault.seal, vault.snapshot, vault.root) {
+        return SlotSeen::Lacks(State::Broken, SlotFault::Differ);
+    }
+    match (host.unreadable.max(vault.unreadable), generation) {
+        (_, GenerationState::Aside(_)) => SlotSeen::Aside,
+        (0, _) => SlotSeen::Done { received: vault.received },
+        (files, _) => SlotSeen::Partial(files),
+    }
+}
+
+impl SlotSeen {
+    /// As a fault, when it is one.
+    pub(crate) fn fault(&self) -> Option<(State, SlotFault)> {
+        match self {
+            Self::Lacks(state, fault) => Some((*state, fault.clone())),
+            Self::Partial(files) => Some((State::Overdue, SlotFault::Partial(*files))),
+            Self::Aside => Some((State::Overdue, SlotFault::Aside)),
+            Self::NotExpected | Self::ToCome | Self::Open | Self::Done { .. } => None,
+        }
+    }
+}
