@@ -21,7 +21,7 @@ use crate::lane::{Lane, Tools};
 use crate::ledger::ChainLedger;
 use crate::linux::{ChangeLog, LinuxHost, Watcher};
 use crate::paths::Paths;
-use crate::policy_cell::PolicyCell;
+use crate::policy_in_force::PolicyInForce;
 use crate::policy_source::{self, Office, PolicySource};
 use crate::recorder;
 use crate::socket::Server;
@@ -94,7 +94,7 @@ impl Agent {
         let lock = Lock::take(&paths.lock())?;
         let clock: Arc<dyn Clock> = Arc::new(MachineClock::new()?);
         let floor = Arc::new(TimeFloor::open(paths.state("time-floor"))?);
-        let (board, policy) = (Board::new(), PolicyCell::default());
+        let (board, policy) = (Board::new(), PolicyInForce::default());
         let ledger = Box::new(ChainLedger::new(paths.state.clone(), name.clone()));
         let part = |what| move |source| StartError::Part { what, source };
         let (recorder, recording) =

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tenure_areas::area::{Approved, AreaSpec, Done, Finding, Now, Pending, Refusal, Unknown};
 use tenure_areas::firewall::Firewall;
-use tenure_areas::pass::{PlanView, Report, pass, plan_hash};
+use tenure_areas::pass::{PlanLines, Report, pass, plan_hash};
 use tenure_areas::patch::Patch;
 use tenure_areas::port::{HostRead, HostWrite};
 use tenure_areas::ssh_access::SshAccess;
@@ -94,7 +94,7 @@ pub trait Desired {
 #[serde(deny_unknown_fields)]
 pub struct Look {
     /// Steps and their hash.
-    pub plan: PlanView,
+    pub plan: PlanLines,
     /// What differs.
     pub findings: Vec<Finding>,
     /// What is under way.
@@ -115,7 +115,7 @@ impl<A: AreaSpec> Desired for Compiled<A> {
     fn look(&self, read: &dyn HostRead, now: &Now) -> Result<Look, Unknown> {
         let facts = A::observe(read, &self.0)?;
         let plan = A::plan(&self.0, &facts, now);
-        let view = PlanView {
+        let view = PlanLines {
             hash: plan_hash::<A>(&plan),
             steps: plan.steps.iter().map(ToString::to_string).collect(),
         };

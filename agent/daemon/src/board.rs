@@ -130,7 +130,7 @@ pub struct Board(Arc<(Mutex<State>, Condvar)>);
 /// Everything on the board at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Snapshot {
+pub struct Overview {
     /// One entry per area with a section, in the order of [`Area::ALL`].
     pub areas: Vec<AreaStatus>,
     /// Areas of which the policy has no section.
@@ -225,9 +225,9 @@ impl Board {
     }
 
     /// Everything at this moment.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn overview(&self) -> Overview {
         let state = self.lock();
-        Snapshot {
+        Overview {
             areas: state.areas.values().cloned().collect(),
             absent: state.absent.clone(),
             policy: state.policy.clone(),
@@ -253,10 +253,10 @@ impl Board {
     }
 
     /// Waits until this holds of the board, at most so long; says whether it does.
-    pub fn wait_until(&self, at_most: Duration, holds: impl Fn(&Snapshot) -> bool) -> bool {
+    pub fn wait_until(&self, at_most: Duration, holds: impl Fn(&Overview) -> bool) -> bool {
         let deadline = clock::monotonic().saturating_add(at_most);
         loop {
-            if holds(&self.snapshot()) {
+            if holds(&self.overview()) {
                 return true;
             }
             let left = deadline.saturating_sub(clock::monotonic());

@@ -52,7 +52,7 @@ impl Counter {
     fn status(&self) -> Status {
         let now = self.tools.clock.now();
         let mut notes = self.notes.clone();
-        let board = self.tools.board.snapshot();
+        let board = self.tools.board.overview();
         notes.extend(self.tools.floor.judge(now.clone()).1.map(|unknown| unknown.to_string()));
         if let Some(until) = board.policy.as_ref().and_then(|p| p.until)
             && until <= now.wall
@@ -160,7 +160,7 @@ impl Counter {
     }
 
     fn drift(&self) -> Answer {
-        Answer::Drift(Drift { events: self.tools.board.events(), board: self.tools.board.snapshot() })
+        Answer::Drift(Drift { events: self.tools.board.events(), board: self.tools.board.overview() })
     }
 
     fn trial(&self) -> Result<Kept<Trial>, Refused> {
@@ -247,7 +247,7 @@ impl Counter {
 
     /// The most telling line of an area's last pass.
     fn last_word(&self, area: Area) -> String {
-        let board = self.tools.board.snapshot();
+        let board = self.tools.board.overview();
         let Some(status) = board.areas.iter().find(|a| a.area == area) else {
             return "nobody knows why".into();
         };
@@ -297,7 +297,7 @@ impl Desk for Counter {
 }
 
 fn no_policy(tools: &Tools) -> Refused {
-    let why = tools.board.snapshot().policy_fault.unwrap_or_else(|| "none has been delivered yet".into());
+    let why = tools.board.overview().policy_fault.unwrap_or_else(|| "none has been delivered yet".into());
     Refused::new(format!("there is no policy: {why}"), "deliver one, or look at `tenure-agent status`")
 }
 

@@ -19,7 +19,7 @@ use crate::board::{Board, Turn};
 use crate::host::{Clock, Host};
 use crate::journal::{self, Entry, Kind};
 use crate::pace::Pace;
-use crate::policy_cell::{Held, PolicyCell};
+use crate::policy_in_force::{Held, PolicyInForce};
 use crate::recorder::Recorder;
 use crate::time_floor::TimeFloor;
 
@@ -38,7 +38,7 @@ pub struct Tools {
     /// The moment.
     pub clock: Arc<dyn Clock>,
     /// The policy in force.
-    pub policy: PolicyCell,
+    pub policy: PolicyInForce,
     /// Where results are shown.
     pub board: Board,
     /// Where they are recorded.

@@ -111,7 +111,7 @@ impl Bench {
         let ledger = Box::new(ChainLedger::new(dir.path().into(), name));
         let (recorder, recording) =
             recorder::start(ledger, board.clone(), floor.clone(), clock.clone()).expect("a thread");
-        let cell = PolicyCell::default();
+        let cell = PolicyInForce::default();
         cell.set(Held::new(Verified::local(policy()), "a test".into()));
         let host: Arc<dyn Host> = Arc::new(Slow { fake: fake.clone(), gate: None });
         let before = Before::new(Arc::new(|| Ok(b"table ip other\n".to_vec())));
@@ -132,13 +132,13 @@ impl Bench {
             .board
             .wait_until(Duration::from_secs(20), |_| self.tools.board.passes(lane.area) > before);
         assert!(made, "no pass was made");
-        self.tools.board.snapshot().areas.into_iter().find(|a| a.area == lane.area).expect("it is shown")
+        self.tools.board.overview().areas.into_iter().find(|a| a.area == lane.area).expect("it is shown")
     }
 
     fn end(self, lane: Lane) -> (Arc<FakeHost>, Arc<tempfile::TempDir>, u64) {
         lane.stop();
         self.tools.recorder.settle();
-        let last = self.tools.board.snapshot().evidence.last;
+        let last = self.tools.board.overview().evidence.last;
         self.recording.stop();
         (self.fake, self.dir, last)
     }
@@ -210,7 +210,7 @@ fn bells_that_ring_during_a_pass_make_one_more() {
     });
     let board = bench.tools.board.clone();
     assert!(board.wait_until(Duration::from_secs(20), |_| board.passes(Area::Firewall) == 2));
-    let status = board.snapshot().areas.remove(0);
+    let status = board.overview().areas.remove(0);
     assert_eq!(status.reasons, [Reason::KernelEvent, Reason::FileEvent], "both reasons in one pass");
     lane.stop();
     assert_eq!(board.passes(Area::Firewall), 2, "a thousand bells made one pass");
@@ -250,12 +250,12 @@ fn a_restart_keeps_chain_floor_and_what_is_under_way() {
     let bench = Bench::new();
     let lane = bench.lane();
     assert_eq!(bench.pass(&lane, Reason::Start).verdict, Verdict::Pending);
-    let until = bench.tools.board.snapshot().areas.remove(0).pending.expect("a trial").until;
+    let until = bench.tools.board.overview().areas.remove(0).pending.expect("a trial").until;
     let (fake, dir, last) = bench.end(lane);
     assert!(last >= 1);
 
     let bench = Bench::on(fake, dir);
-    assert_eq!(bench.tools.board.snapshot().evidence.last, last, "the chain goes on");
+    assert_eq!(bench.tools.board.overview().evidence.last, last, "the chain goes on");
     let early = Now { wall: Timestamp::UNIX_EPOCH, ..bench.fake.now() };
     assert!(bench.tools.floor.judge(early).1.is_some(), "the floor is still there");
     let lane = bench.lane();

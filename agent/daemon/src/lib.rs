@@ -21,7 +21,7 @@ pub mod output;
 pub mod pace;
 pub mod paths;
 pub mod plan;
-pub mod policy_cell;
+pub mod policy_in_force;
 pub mod policy_source;
 pub mod reach;
 pub mod recorder;

@@ -7,7 +7,7 @@ use tenure_sys::text;
 
 use crate::areas::{Area, Look};
 use crate::logins;
-use crate::policy_cell::Held;
+use crate::policy_in_force::Held;
 use crate::reach::{Reach, reach};
 use crate::socket::wire::{AreaPlan, HostPlan};
 use crate::sockets;

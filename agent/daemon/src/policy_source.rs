@@ -16,7 +16,7 @@ use crate::bell::{Mailbox, Reason};
 use crate::board::{Board, PolicyStatus};
 use crate::host::Clock;
 use crate::journal::{self, Entry, Kind};
-use crate::policy_cell::{Held, PolicyCell};
+use crate::policy_in_force::{Held, PolicyInForce};
 use crate::recorder::Recorder;
 use crate::time_floor::TimeFloor;
 
@@ -59,7 +59,7 @@ pub trait PolicySource: Send {
 #[derive(Clone)]
 pub struct Office {
     /// Which the lanes read.
-    pub cell: PolicyCell,
+    pub cell: PolicyInForce,
     /// Rung when it changes.
     pub lanes: Vec<Mailbox>,
     /// Where it is shown.

@@ -123,13 +123,13 @@ fn what_could_not_be_written_is_counted_and_said() {
     desk.recorder.report(report(Verdict::Drifted, 1), None, false);
     desk.recorder.report(report(Verdict::Drifted, 1), None, false);
     desk.recorder.settle();
-    let evidence = desk.board.snapshot().evidence;
+    let evidence = desk.board.overview().evidence;
     assert_eq!((evidence.last, evidence.lost), (0, 2));
     assert_eq!(evidence.failing.as_deref(), Some("no space left on device"));
     desk.recorder.report(report(Verdict::Drifted, 1), None, false);
     desk.recorder.settle();
     assert_eq!(*written.lock().expect("whole"), [("firewall".to_owned(), 2)], "unwritten news stays news");
-    let evidence = desk.board.snapshot().evidence;
+    let evidence = desk.board.overview().evidence;
     assert_eq!((evidence.last, evidence.lost, evidence.failing), (1, 0, None));
     desk.running.stop();
 }

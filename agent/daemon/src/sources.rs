@@ -12,7 +12,7 @@ use tenure_trust::{HostName, Verified};
 
 use crate::journal;
 use crate::paths::Paths;
-use crate::policy_cell::Held;
+use crate::policy_in_force::Held;
 use crate::policy_source::{NotTaken, PolicySource};
 
 /// Most files and bytes of a policy set.

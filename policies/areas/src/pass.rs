@@ -52,7 +52,7 @@ impl std::fmt::Display for Verdict {
 /// A plan as it is printed and recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PlanView {
+pub struct PlanLines {
     /// [`plan_hash`]: two plans with this hash do the same.
     pub hash: Hash,
     /// One line per step, in order.
@@ -74,7 +74,7 @@ pub struct Report {
     /// The area's facts as they are at the end of the pass; absent when unknown or too large.
     pub facts: Option<serde_json::Value>,
     /// What was decided on the first look; carried out unless `refusal` or the mode says otherwise.
-    pub plan: Option<PlanView>,
+    pub plan: Option<PlanLines>,
     /// What differs at the end of the pass.
     pub findings: Vec<Finding>,
     /// What differed on the first look and no longer does.
@@ -204,8 +204,8 @@ fn observe_and_remember<A: AreaSpec>(
     A::observe(read, desired)
 }
 
-fn view<A: AreaSpec>(plan: &Plan<A::Step>) -> PlanView {
-    PlanView { hash: plan_hash::<A>(plan), steps: plan.steps.iter().map(ToString::to_string).collect() }
+fn view<A: AreaSpec>(plan: &Plan<A::Step>) -> PlanLines {
+    PlanLines { hash: plan_hash::<A>(plan), steps: plan.steps.iter().map(ToString::to_string).collect() }
 }
 
 fn bounded(mut findings: Vec<Finding>) -> Vec<Finding> {
@@ -229,7 +229,7 @@ struct Draft {
     area: AreaName,
     mode: Mode,
     observed_at: Timestamp,
-    plan: Option<PlanView>,
+    plan: Option<PlanLines>,
     mended: Vec<Finding>,
     done: Vec<Done>,
     refusal: Option<Refusal>,

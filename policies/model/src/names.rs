@@ -1,15 +1,14 @@
 //! Names that stand in a policy, parsed once at the border.
 
-use tenure_trust::ids::is_label;
-use tenure_trust::name_type;
+use tenure_trust::{label_type, name_type};
 
-name_type! {
+label_type! {
     /// A network, host, profile or bridge: one name space (POLICY.md rule 3).
-    NetworkName, "network name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    NetworkName, "network name"
 }
-name_type! {
+label_type! {
     /// A profile of a policy.
-    ProfileName, "profile name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    ProfileName, "profile name"
 }
 name_type! {
     /// A local account (useradd(8): what Debian accepts, at most 32).

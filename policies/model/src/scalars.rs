@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::civil::{Date, Time};
-use tenure_trust::{FleetName, HostName, PersonName, TenantId, name_type};
+use tenure_trust::{FleetName, HostName, PersonName, TenantId, label_type, name_type};
 
 use crate::calendar::{self, Period};
 use crate::names::{NetworkName, ProfileName, UnixUser};
@@ -21,21 +21,21 @@ name_type! {
     ZoneName, "time zone", 64, "a name of the IANA database such as Europe/Amsterdam",
     |t| t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'))
 }
-name_type! {
+label_type! {
     /// What a host is for: `production`, `development` and so on.
-    EnvironmentName, "environment", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    EnvironmentName, "environment"
 }
-name_type! {
+label_type! {
     /// A place where a tenant's data lives.
-    StoreName, "store name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    StoreName, "store name"
 }
-name_type! {
+label_type! {
     /// A class of a tenant's data.
-    ClassName, "class name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    ClassName, "class name"
 }
-name_type! {
+label_type! {
     /// A service: shipped, or one of the policy's own.
-    ServiceName, "service name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    ServiceName, "service name"
 }
 name_type! {
     /// A duty or a part of the policy with dots (`backup.server`, `patch.security_within`).

@@ -76,27 +76,38 @@ macro_rules! name_type {
     };
 }
 
+/// Defines a name type of the commonest form: an RFC 1123 label.
+#[macro_export]
+macro_rules! label_type {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $crate::name_type! {
+            $(#[$doc])*
+            $name, $kind, 63, "lower-case letters, digits and inner hyphens, at most 63", $crate::ids::is_label
+        }
+    };
+}
+
 /// Lower-case letters, digits and inner hyphens: an RFC 1123 label.
 pub fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-name_type! {
+label_type! {
     /// A host's name, chosen once in the policy and never reused. Not the kernel's hostname, which is only a fact.
-    HostName, "host name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    HostName, "host name"
 }
-name_type! {
+label_type! {
     /// One organisation: one policy set and one controller.
-    FleetName, "fleet name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    FleetName, "fleet name"
 }
-name_type! {
+label_type! {
     /// A party whose data the fleet holds under contract.
-    TenantId, "tenant name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    TenantId, "tenant name"
 }
-name_type! {
+label_type! {
     /// A person (or a machine key's name) in the policy.
-    PersonName, "person name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    PersonName, "person name"
 }
 name_type! {
     /// The name of an area of the loop (`firewall`, `ssh_access`, …). `trust` knows no more of it.
@@ -116,14 +127,14 @@ name_type! {
     ReasonTag, "reason", 64, "lower-case letters, digits, spaces, hyphens and underscores",
     |t| t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b' ' | b'-' | b'_'))
 }
-name_type! {
+label_type! {
     /// The name of a signing key, given when it is made (`marit`, `jeroen-token`).
-    KeyName, "key name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    KeyName, "key name"
 }
 
-name_type! {
+label_type! {
     /// A vault of the policy.
-    VaultName, "vault name", 63, "lower-case letters, digits and inner hyphens, at most 63", is_label
+    VaultName, "vault name"
 }
 name_type! {
     /// One run of a backup, restore or drill; never used twice on a host.

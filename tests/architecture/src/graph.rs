@@ -37,8 +37,17 @@ impl Graph {
     /// When cargo fails or answers in another shape: then no rule can be checked.
     #[must_use]
     pub fn of_this_workspace() -> Self {
+        Self::for_target("x86_64-unknown-linux-gnu")
+    }
+
+    /// The same for another target.
+    ///
+    /// # Panics
+    /// As [`Graph::of_this_workspace`].
+    #[must_use]
+    pub fn for_target(target: &str) -> Self {
         let argv = [env!("CARGO"), "metadata", "--format-version", "1", "--locked", "--filter-platform"];
-        let argv = [argv.as_slice(), &["x86_64-unknown-linux-gnu"]].concat();
+        let argv = [argv.as_slice(), &[target]].concat();
         let output = tenure_lab::run(&argv, 120).expect("cargo metadata runs");
         assert!(output.ok(), "cargo metadata failed: {}", output.stderr);
         let json: Value = serde_json::from_str(&output.stdout).expect("cargo metadata writes JSON");

@@ -3,10 +3,12 @@
 //! The rules themselves are the tests beside this crate; each fails with its reason in the message.
 
 mod graph;
+mod lock;
 mod text;
 
 pub use graph::{Graph, Package};
-pub use text::{Source, named, our_files, rust_files, without_comments};
+pub use lock::{Locked, locked};
+pub use text::{Source, literals, named, our_files, rust_files, without_comments};
 
 /// Fails with everything that breaks a rule at once, and the reason of the rule.
 ///

@@ -66,6 +66,53 @@ fn comment_start(line: &str) -> usize {
     line.len()
 }
 
+/// The string literals of Rust text without comments, each with the line where it begins. Escapes stay as they are written.
+#[must_use]
+pub fn literals(text: &str) -> Vec<(usize, String)> {
+    let chars: Vec<char> = text.chars().collect();
+    let (mut out, mut at, mut line) = (Vec::new(), 0, 1);
+    while at < chars.len() {
+        match chars[at] {
+            '\n' => line += 1,
+            // A character, not a lifetime: it ends with the next quote but one.
+            '\'' if chars.get(at + 1) == Some(&'\\') => {
+                at += 2;
+                while at + 1 < chars.len() && chars[at + 1] != '\'' {
+                    at += 1;
+                }
+                at += 1;
+            }
+            '\'' if chars.get(at + 2) == Some(&'\'') => at += 2,
+            '"' => {
+                let hashes = chars[..at].iter().rev().take_while(|c| **c == '#').count();
+                let raw = chars[..at - hashes].last() == Some(&'r');
+                let (begins, mut literal) = (line, String::new());
+                at += 1;
+                while at < chars.len() {
+                    let closes = chars[at] == '"'
+                        && (!raw
+                            || chars[at + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes);
+                    if closes {
+                        break;
+                    }
+                    if chars[at] == '\\' && !raw {
+                        literal.push(chars[at]);
+                        at += 1;
+                    }
+                    let Some(c) = chars.get(at) else { break };
+                    line += usize::from(*c == '\n');
+                    literal.push(*c);
+                    at += 1;
+                }
+                out.push((begins, literal));
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    out
+}
+
 /// The lines of `text` that contain `word` as a whole word, numbered from one.
 #[must_use]
 pub fn named(text: &str, word: &str) -> Vec<usize> {
@@ -87,6 +134,15 @@ mod tests {
     #[test]
     fn comments_go_and_strings_stay() {
         assert_eq!(without_comments("a // b\nlet u = \"http://x\"; // c\n"), "a \nlet u = \"http://x\"; \n");
+    }
+
+    #[test]
+    fn literals_are_found_with_their_lines() {
+        let text = "let a = \"one\";\nlet q = '\"'; let e = '\\''; let b = r#\"two \" still\"#;\nfn f<'a>(x: &'a str) { g(\"three\\\" \\\n  more\", 'x', \"four\") }";
+        let found = literals(text);
+        let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts, ["one", "two \" still", "three\\\" \\\n  more", "four"]);
+        assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! Who may depend on whom, and on what of others (DESIGN §4, deny.toml).
+//! Who may depend on whom (DESIGN §4).
 
-use std::collections::BTreeSet;
 use std::fs;
 
 use tenure_architecture::{Graph, holds, named, our_files};
@@ -121,85 +120,4 @@ fn no_crate_names_a_dependency_that_it_does_not_use() {
         }
     }
     holds("a crate takes only what it uses: every dependency is attack surface and build time", &broken);
-}
-
-#[test]
-fn licences_are_the_allowed_ones() {
-    let allowed: BTreeSet<String> = quoted(&section("licenses"), "allow").into_iter().collect();
-    assert!(allowed.contains("Apache-2.0"), "deny.toml [licenses] allow was not read");
-    let graph = Graph::of_this_workspace();
-    let broken: Vec<String> = graph
-        .foreign()
-        .into_iter()
-        .filter(|package| !package.license.as_ref().is_some_and(|spdx| permitted(spdx, &allowed)))
-        .map(|p| format!("{} {}: {}", p.name, p.version, p.license.as_deref().unwrap_or("states no licence")))
-        .collect();
-    holds("only licences in deny.toml may be in what we ship", &broken);
-}
-
-#[test]
-fn banned_crates_are_absent() {
-    let banned = quoted(&section("bans"), "deny = [").len();
-    assert!(banned > 4, "deny.toml [bans] deny was not read");
-    let graph = Graph::of_this_workspace();
-    let rules = section("bans");
-    let mut broken = Vec::new();
-    for line in rules.lines().filter(|line| line.contains("crate =")) {
-        let words: Vec<&str> = line.split('"').collect();
-        let (name, reason) = (words[1], words.get(3).copied().unwrap_or("no reason given"));
-        broken.extend(
-            graph.foreign().iter().filter(|p| p.name == name).map(|p| format!("{}: {reason}", p.name)),
-        );
-    }
-    holds("deny.toml bans it", &broken);
-}
-
-#[test]
-fn everything_comes_from_the_one_registry() {
-    let graph = Graph::of_this_workspace();
-    let sources: BTreeSet<&str> = graph.foreign().iter().filter_map(|p| p.source.as_deref()).collect();
-    let foreign: Vec<String> =
-        sources.iter().filter(|source| !source.starts_with("registry+")).map(|s| (*s).to_owned()).collect();
-    holds(
-        "no git or path source from outside: what we ship must be in the registry and in the lock",
-        &foreign,
-    );
-    assert!(sources.len() <= 1, "one registry, not {sources:?}");
-}
-
-/// Whether an SPDX expression can be met with allowed licences. `/` is the old way to write OR.
-fn permitted(spdx: &str, allowed: &BTreeSet<String>) -> bool {
-    let flat = spdx.replace('/', " OR ").replace(['(', ')'], "");
-    // Without nesting in the tree, AND of ORs and OR of ANDs read the same way when every part of one is allowed.
-    let all = |part: &str| part.split(" AND ").all(|name| allowed.contains(name.trim()));
-    if spdx.contains('(') {
-        return flat.split(" AND ").all(|part| part.split(" OR ").any(|name| allowed.contains(name.trim())));
-    }
-    flat.split(" OR ").any(all)
-}
-
-/// The lines of one section of deny.toml.
-fn section(name: &str) -> String {
-    let text = fs::read_to_string(tenure_lab::repository().join("deny.toml")).expect("deny.toml");
-    let start = format!("[{name}]");
-    let lines = text.lines().skip_while(|line| line.trim() != start).skip(1);
-    lines.take_while(|line| !line.starts_with('[')).map(|line| format!("{line}\n")).collect()
-}
-
-/// The quoted words of the list that `key` starts.
-fn quoted(section: &str, key: &str) -> Vec<String> {
-    let lines = section.lines().skip_while(|line| !line.starts_with(key)).skip(1);
-    let inner: String = lines.take_while(|line| !line.starts_with(']')).collect();
-    inner.split('"').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-#[test]
-fn spdx_expressions_are_read() {
-    let allowed: BTreeSet<String> = ["MIT", "Apache-2.0", "Unicode-3.0"].map(str::to_owned).into();
-    assert!(permitted("MIT OR GPL-3.0-only", &allowed));
-    assert!(permitted("MIT/Apache-2.0", &allowed));
-    assert!(permitted("(MIT OR Apache-2.0) AND Unicode-3.0", &allowed));
-    assert!(!permitted("(MIT OR Apache-2.0) AND OpenSSL", &allowed));
-    assert!(!permitted("MIT AND GPL-3.0-only", &allowed));
-    assert!(!permitted("GPL-3.0-only", &allowed));
 }

@@ -52,12 +52,12 @@ fn check(fleet: &Fleet, name: &str) -> Result<(String, i32)> {
     let checks: Value =
         serde_json::from_str(&output.stdout).map_err(|e| format!("{e}: {}", output.said()))?;
     let found = checks.as_array().and_then(|list| list.iter().find(|check| check["name"] == name).cloned());
-    let standing = found.as_ref().and_then(|check| check["standing"].as_str()).unwrap_or("absent").to_owned();
-    if standing != "ok" && standing != "absent" {
+    let level = found.as_ref().and_then(|check| check["level"].as_str()).unwrap_or("absent").to_owned();
+    if level != "ok" && level != "absent" {
         let remedy = found.as_ref().and_then(|check| check["remedy"].as_str());
         assert!(remedy.is_some_and(|r| !r.is_empty()), "no remedy: {found:?}");
     }
-    Ok((standing, output.status))
+    Ok((level, output.status))
 }
 
 #[test]

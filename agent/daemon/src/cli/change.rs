@@ -14,7 +14,7 @@ use super::{ApplyArgs, Exit, Failure, LiftArgs, PolicyArgs, duration, show};
 use crate::agent::{Agent, Setup};
 use crate::areas::Area;
 use crate::before::Before;
-use crate::board::Snapshot;
+use crate::board::Overview;
 use crate::config::Config;
 use crate::linux::{ChangeLog, LinuxHost};
 use crate::output::Output;
@@ -274,7 +274,7 @@ fn follow(paths: &Paths, out: Output) -> Result<Status, Failure> {
 }
 
 /// How many passes of each area answered a person.
-fn answered(board: &Snapshot) -> BTreeMap<Area, u64> {
+fn answered(board: &Overview) -> BTreeMap<Area, u64> {
     board.areas.iter().map(|a| (a.area, a.answered)).collect()
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Exit;
-use crate::doctor::{Standing, examine};
+use crate::doctor::{Level, examine};
 use crate::output::Output;
 use crate::paths::Paths;
 
@@ -14,8 +14,8 @@ pub(super) fn doctor(config: &Path, out: Output) -> Exit {
     drop(progress);
     out.document(&checks);
     for check in &checks {
-        let line = format!("{:<8} {:<24} {}", check.standing.word(), check.name, check.what);
-        if check.standing == Standing::Ok {
+        let line = format!("{:<8} {:<24} {}", check.level.word(), check.name, check.what);
+        if check.level == Level::Ok {
             out.note(line.trim_end())
         } else {
             out.line(&line)
@@ -24,15 +24,15 @@ pub(super) fn doctor(config: &Path, out: Output) -> Exit {
             out.line(&format!("{:<33} → {remedy}", ""));
         }
     }
-    checks.iter().map(|check| exit_of(check.standing)).max().unwrap_or(Exit::Clean)
+    checks.iter().map(|check| exit_of(check.level)).max().unwrap_or(Exit::Clean)
 }
 
-fn exit_of(standing: Standing) -> Exit {
-    match standing {
-        Standing::Ok => Exit::Clean,
-        Standing::Warn => Exit::Changes,
-        Standing::Unknown => Exit::Unknown,
-        Standing::Fail => Exit::Error,
-        Standing::FailConfig => Exit::Config,
+fn exit_of(level: Level) -> Exit {
+    match level {
+        Level::Ok => Exit::Clean,
+        Level::Warn => Exit::Changes,
+        Level::Unknown => Exit::Unknown,
+        Level::Fail => Exit::Error,
+        Level::FailConfig => Exit::Config,
     }
 }

@@ -10,14 +10,14 @@ use tenure_trust::HostName;
 
 use super::{Exit, Failure, PlanArgs, PolicyArgs, show};
 use crate::agent::make_dirs;
-use crate::board::{Outcome, Snapshot};
+use crate::board::{Outcome, Overview};
 use crate::config::{Config, Source};
 use crate::host::{Clock, MachineClock};
 use crate::linux::{ChangeLog, LinuxHost};
 use crate::output::Output;
 use crate::paths::Paths;
 use crate::plan::host_plan;
-use crate::policy_cell::Held;
+use crate::policy_in_force::Held;
 use crate::policy_source::{NotTaken, PolicySource};
 use crate::socket::client::{AskError, ask};
 use crate::socket::wire::{Answer, AreaPlan, HostPlan, Request};
@@ -85,7 +85,7 @@ pub(super) fn drift(out: Output) -> Result<Exit, Failure> {
 }
 
 /// The exit code that a board stands for.
-pub(super) fn exit_of(board: &Snapshot) -> Exit {
+pub(super) fn exit_of(board: &Overview) -> Exit {
     let no_policy = board.policy.is_none().then_some(Exit::Unknown);
     let areas = board.areas.iter().map(|area| match area.verdict {
         Verdict::Compliant | Verdict::Remediated | Verdict::Pending => Exit::Clean,

@@ -6,7 +6,7 @@ use tenure_policy::resolved::{Mode, Protocol};
 
 use super::duration::words;
 use super::look::verdict;
-use crate::board::{AreaStatus, Outcome, Snapshot};
+use crate::board::{AreaStatus, Outcome, Overview};
 use crate::itself::Itself;
 use crate::logins::Way;
 use crate::output::Output;
@@ -153,7 +153,7 @@ fn itself(agent: &Itself) -> String {
     format!("agent  {} pid {}, up {up}, memory {memory}, processor {cpu}", agent.version, agent.pid)
 }
 
-fn areas(board: &Snapshot, now: Timestamp, out: Output) {
+fn areas(board: &Overview, now: Timestamp, out: Output) {
     let rows: Vec<Vec<String>> = board
         .areas
         .iter()

@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::areas::Area;
-    use crate::doctor::Standing;
+    use crate::doctor::Level;
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("time")
@@ -132,10 +132,10 @@ mod tests {
 
     #[test]
     fn a_policy_near_its_end_warns_and_an_expired_one_fails() {
-        let standing = |until| judge_until("version 3", at(until), at("2026-11-25T00:00:00Z")).standing;
-        assert_eq!(standing("2027-02-01T00:00:00Z"), Standing::Ok);
-        assert_eq!(standing("2026-12-01T00:00:00Z"), Standing::Warn);
-        assert_eq!(standing("2026-11-24T23:59:59Z"), Standing::Fail);
+        let level = |until| judge_until("version 3", at(until), at("2026-11-25T00:00:00Z")).level;
+        assert_eq!(level("2027-02-01T00:00:00Z"), Level::Ok);
+        assert_eq!(level("2026-12-01T00:00:00Z"), Level::Warn);
+        assert_eq!(level("2026-11-24T23:59:59Z"), Level::Fail);
     }
 
     #[test]
@@ -157,15 +157,15 @@ mod tests {
             reasons: Vec::new(),
         };
         let beat = SignedDuration::from_secs(900);
-        assert_eq!(judge_lane(&lane(false), at("2026-11-25T00:45:00Z"), beat).standing, Standing::Ok);
-        assert_eq!(judge_lane(&lane(false), at("2026-11-25T00:45:01Z"), beat).standing, Standing::Fail);
-        assert_eq!(judge_lane(&lane(true), at("2026-11-25T00:00:01Z"), beat).standing, Standing::Warn);
+        assert_eq!(judge_lane(&lane(false), at("2026-11-25T00:45:00Z"), beat).level, Level::Ok);
+        assert_eq!(judge_lane(&lane(false), at("2026-11-25T00:45:01Z"), beat).level, Level::Fail);
+        assert_eq!(judge_lane(&lane(true), at("2026-11-25T00:00:01Z"), beat).level, Level::Warn);
     }
 
     #[test]
     fn no_agent_is_a_failure() {
         let dir = tempfile::tempdir_in("/run").expect("root's directory");
         let checks = running(&Paths::below(dir.path()));
-        assert_eq!(checks.iter().map(|c| c.standing).collect::<Vec<_>>(), [Standing::Fail]);
+        assert_eq!(checks.iter().map(|c| c.level).collect::<Vec<_>>(), [Level::Fail]);
     }
 }

@@ -15,7 +15,7 @@ use crate::paths::Paths;
 /// How one thing stands, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Standing {
+pub enum Level {
     /// As it should be.
     Ok,
     /// It works, and a person should see to it.
@@ -28,7 +28,7 @@ pub enum Standing {
     FailConfig,
 }
 
-impl Standing {
+impl Level {
     /// The word on screens.
     pub fn word(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ pub struct Check {
     /// Which: a stable word.
     pub name: String,
     /// How it stands.
-    pub standing: Standing,
+    pub level: Level,
     /// What was found.
     pub what: String,
     /// What to do, when it is not ok.
@@ -56,27 +56,27 @@ pub struct Check {
 
 impl Check {
     fn ok(name: &str, what: impl Into<String>) -> Self {
-        Self { name: name.into(), standing: Standing::Ok, what: what.into(), remedy: None }
+        Self { name: name.into(), level: Level::Ok, what: what.into(), remedy: None }
     }
 
-    fn not(standing: Standing, name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name: name.into(), standing, what: what.into(), remedy: Some(remedy.into()) }
+    fn not(level: Level, name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name: name.into(), level, what: what.into(), remedy: Some(remedy.into()) }
     }
 
     fn warn(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::not(Standing::Warn, name, what, remedy)
+        Self::not(Level::Warn, name, what, remedy)
     }
 
     fn unknown(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::not(Standing::Unknown, name, what, remedy)
+        Self::not(Level::Unknown, name, what, remedy)
     }
 
     fn fail(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::not(Standing::Fail, name, what, remedy)
+        Self::not(Level::Fail, name, what, remedy)
     }
 
     fn config(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::not(Standing::FailConfig, name, what, remedy)
+        Self::not(Level::FailConfig, name, what, remedy)
     }
 }
 

@@ -183,47 +183,47 @@ fn judge_sshd_config(main: &[u8]) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Standing;
+    use crate::doctor::Level;
 
     #[test]
     fn a_main_file_that_reads_the_drop_ins_late_or_never_is_found() {
-        let standing = |main: &str| judge_sshd_config(main.as_bytes()).standing;
-        assert_eq!(standing("# x\n\nInclude /etc/ssh/sshd_config.d/*.conf\nPort 22\n"), Standing::Ok);
-        assert_eq!(standing("Port 22\n"), Standing::FailConfig);
+        let level = |main: &str| judge_sshd_config(main.as_bytes()).level;
+        assert_eq!(level("# x\n\nInclude /etc/ssh/sshd_config.d/*.conf\nPort 22\n"), Level::Ok);
+        assert_eq!(level("Port 22\n"), Level::FailConfig);
         let late = judge_sshd_config(b"PermitRootLogin yes\nInclude /etc/ssh/sshd_config.d/*.conf\n");
-        assert_eq!(late.standing, Standing::FailConfig);
+        assert_eq!(late.level, Level::FailConfig);
         assert!(late.what.contains("permitrootlogin"), "{}", late.what);
-        assert_eq!(standing("Match User a\nInclude /etc/ssh/sshd_config.d/*.conf\n"), Standing::FailConfig);
+        assert_eq!(level("Match User a\nInclude /etc/ssh/sshd_config.d/*.conf\n"), Level::FailConfig);
     }
 
     #[test]
     fn little_room_warns_and_no_room_fails() {
-        let standing = |free, files, left| judge_room(Path::new("/var"), free, files, left).standing;
-        assert_eq!(standing(10 << 30, 0, 0), Standing::Ok);
-        assert_eq!(standing(500 << 20, 1000, 900), Standing::Warn);
-        assert_eq!(standing(10 << 20, 1000, 900), Standing::Fail);
-        assert_eq!(standing(10 << 30, 1000, 5), Standing::Fail);
+        let level = |free, files, left| judge_room(Path::new("/var"), free, files, left).level;
+        assert_eq!(level(10 << 30, 0, 0), Level::Ok);
+        assert_eq!(level(500 << 20, 1000, 900), Level::Warn);
+        assert_eq!(level(10 << 20, 1000, 900), Level::Fail);
+        assert_eq!(level(10 << 30, 1000, 5), Level::Fail);
     }
 
     #[test]
     fn no_root_no_state_and_a_broken_floor_are_told_with_a_remedy() {
         let dir = tempfile::tempdir_in("/run").expect("root's directory");
         let paths = Paths::below(dir.path());
-        assert_eq!(state(&paths).standing, Standing::Warn);
-        assert_eq!(clock(&paths).standing, Standing::Ok, "no floor yet");
+        assert_eq!(state(&paths).level, Level::Warn);
+        assert_eq!(clock(&paths).level, Level::Ok, "no floor yet");
         let missing = root(&paths, None).expect("it is wanted");
-        assert_eq!(missing.standing, Standing::FailConfig);
+        assert_eq!(missing.level, Level::FailConfig);
         assert!(missing.remedy.is_some_and(|r| r.contains("root.json")));
         std::fs::write(&paths.root, "{}").expect("write");
-        assert_eq!(root(&paths, None).expect("it is wanted").standing, Standing::FailConfig);
+        assert_eq!(root(&paths, None).expect("it is wanted").level, Level::FailConfig);
 
         std::fs::create_dir(&paths.state).expect("mkdir");
         let open = state(&paths);
-        assert_eq!(open.standing, Standing::Warn, "{}", open.what);
+        assert_eq!(open.level, Level::Warn, "{}", open.what);
         assert!(open.remedy.is_some_and(|r| r.starts_with("`chmod 700")));
         std::fs::write(paths.state("time-floor"), "2099-01-01T00:00:00Z").expect("write");
-        assert_eq!(clock(&paths).standing, Standing::Fail, "the clock is before the floor");
+        assert_eq!(clock(&paths).level, Level::Fail, "the clock is before the floor");
         std::fs::write(paths.state("time-floor"), "soon").expect("write");
-        assert_eq!(clock(&paths).standing, Standing::Fail);
+        assert_eq!(clock(&paths).level, Level::Fail);
     }
 }

@@ -106,26 +106,26 @@ pub(super) fn kernel() -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Standing;
+    use crate::doctor::Level;
 
     #[test]
     fn versions_are_read_as_debian_programs_tell_them() {
-        for (at, said, standing, what) in [
-            (0, "nftables v1.0.6 (Lester Gooch #5)\n", Standing::Ok, "1.0.6"),
-            (0, "nftables v0.9.8 (E.D.S.)\n", Standing::Warn, "0.9.8"),
+        for (at, said, level, what) in [
+            (0, "nftables v1.0.6 (Lester Gooch #5)\n", Level::Ok, "1.0.6"),
+            (0, "nftables v0.9.8 (E.D.S.)\n", Level::Warn, "0.9.8"),
             (
                 1,
                 "unknown option -- V\nOpenSSH_9.2p1 Debian-2+deb12u3, OpenSSL 3.0\nusage: sshd",
-                Standing::Ok,
+                Level::Ok,
                 "9.2p1",
             ),
-            (1, "OpenSSH_8.4p1 Debian", Standing::Warn, "8.4p1"),
-            (2, "apt 2.6.1 (amd64)\nSupported modules:", Standing::Ok, "2.6.1"),
-            (2, "\u{1b}[2J", Standing::Unknown, "does not tell"),
-            (0, "nftables v\u{1b}[2J", Standing::Unknown, "does not tell"),
+            (1, "OpenSSH_8.4p1 Debian", Level::Warn, "8.4p1"),
+            (2, "apt 2.6.1 (amd64)\nSupported modules:", Level::Ok, "2.6.1"),
+            (2, "\u{1b}[2J", Level::Unknown, "does not tell"),
+            (0, "nftables v\u{1b}[2J", Level::Unknown, "does not tell"),
         ] {
             let check = judge(&NEEDS[at], said.as_bytes());
-            assert_eq!(check.standing, standing, "{said:?}: {check:?}");
+            assert_eq!(check.level, level, "{said:?}: {check:?}");
             assert!(check.what.contains(what), "{check:?}");
         }
     }

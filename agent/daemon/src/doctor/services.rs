@@ -136,7 +136,7 @@ fn parse(said: &str) -> Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Standing;
+    use crate::doctor::Level;
 
     fn unit(load: &str, file: &str, active: &str, result: &str, restarts: u32) -> Unit {
         parse(&format!(
@@ -146,16 +146,16 @@ mod tests {
 
     #[test]
     fn a_unit_of_ours_must_be_installed_enabled_and_running() {
-        let agent = |unit: &Unit| judge_ours("tenure-agent.service", unit).standing;
-        assert_eq!(agent(&unit("loaded", "enabled", "active", "success", 0)), Standing::Ok);
-        assert_eq!(agent(&unit("not-found", "", "inactive", "success", 0)), Standing::Fail);
-        assert_eq!(agent(&unit("loaded", "disabled", "active", "success", 0)), Standing::Fail);
-        assert_eq!(agent(&unit("loaded", "enabled", "inactive", "success", 0)), Standing::Fail);
-        assert_eq!(agent(&unit("loaded", "enabled", "failed", "exit-code", 0)), Standing::Fail);
-        assert_eq!(agent(&unit("loaded", "enabled", "active", "success", 9)), Standing::Warn);
+        let agent = |unit: &Unit| judge_ours("tenure-agent.service", unit).level;
+        assert_eq!(agent(&unit("loaded", "enabled", "active", "success", 0)), Level::Ok);
+        assert_eq!(agent(&unit("not-found", "", "inactive", "success", 0)), Level::Fail);
+        assert_eq!(agent(&unit("loaded", "disabled", "active", "success", 0)), Level::Fail);
+        assert_eq!(agent(&unit("loaded", "enabled", "inactive", "success", 0)), Level::Fail);
+        assert_eq!(agent(&unit("loaded", "enabled", "failed", "exit-code", 0)), Level::Fail);
+        assert_eq!(agent(&unit("loaded", "enabled", "active", "success", 9)), Level::Warn);
         let boot =
             judge_ours("tenure-firewall.service", &unit("loaded", "enabled", "inactive", "success", 0));
-        assert_eq!(boot.standing, Standing::Ok, "it runs at the next boot");
+        assert_eq!(boot.level, Level::Ok, "it runs at the next boot");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tenure_areas::area::{Done, Unknown};
 use tenure_trust::HostName;
 
 use crate::areas::{Area, Look};
-use crate::board::{Event, Snapshot};
+use crate::board::{Event, Overview};
 use crate::itself::Itself;
 use crate::logins::Logins;
 use crate::reach::Reach;
@@ -106,7 +106,7 @@ pub struct Status {
     /// The agent's clock as it answers.
     pub now: Timestamp,
     /// Areas, policy, records.
-    pub board: Snapshot,
+    pub board: Overview,
     /// What needs a person's eyes beside the areas: a clock that is wrong, a policy that has expired, a watcher that
     /// does not run.
     pub notes: Vec<String>,
@@ -163,5 +163,5 @@ pub struct Drift {
     /// Events since the agent started, oldest first, bounded; older ones are in the records.
     pub events: Vec<Event>,
     /// How everything stands.
-    pub board: Snapshot,
+    pub board: Overview,
 }

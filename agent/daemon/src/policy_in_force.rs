@@ -1,4 +1,4 @@
-//! The policy in force: one cell that the policy's thread sets and every lane reads.
+//! The policy in force: one place that the policy's thread sets and every lane reads.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -58,11 +58,11 @@ impl Held {
     }
 }
 
-/// The cell. Clones are the same cell.
+/// The policy in force, or none yet. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct PolicyCell(Arc<RwLock<Option<Arc<Held>>>>);
+pub struct PolicyInForce(Arc<RwLock<Option<Arc<Held>>>>);
 
-impl PolicyCell {
+impl PolicyInForce {
     /// What is in force.
     pub fn get(&self) -> Option<Arc<Held>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
