@@ -10,6 +10,7 @@ use tenure_sys::files::{FileError, Roots};
 use tenure_sys::lock::{Lock, LockError};
 use tenure_trust::HostName;
 
+use crate::admission_cell::AdmissionCell;
 use crate::areas::Area;
 use crate::before::Before;
 use crate::bell::{Mailbox, Reason};
@@ -23,6 +24,7 @@ use crate::linux::{ChangeLog, LinuxHost, Watcher};
 use crate::paths::Paths;
 use crate::policy_in_force::PolicyInForce;
 use crate::policy_source::{self, Office, PolicySource};
+use crate::prober;
 use crate::recorder;
 use crate::socket::Server;
 use crate::time_floor::TimeFloor;
@@ -54,6 +56,7 @@ pub struct Agent {
     lanes: Vec<Lane>,
     recorder: recorder::Running,
     policy: policy_source::Running,
+    prober: prober::Running,
     server: Server,
     watch: Option<Watch>,
     kernel: Option<Watcher>,
@@ -112,6 +115,7 @@ impl Agent {
         let mut notes = Vec::new();
         let (kernel, files) = if watch { watchers(&bells, log, &mut notes) } else { (None, None) };
         tools.event_start(&name, &paths);
+        let admissions = AdmissionCell::default();
         let office = Office {
             cell: tools.policy.clone(),
             lanes: bells.values().cloned().collect(),
@@ -119,12 +123,25 @@ impl Agent {
             recorder: tools.recorder.clone(),
             clock: tools.clock.clone(),
             floor: tools.floor.clone(),
+            admissions: admissions.clone(),
         };
         bells.values().for_each(|bell| bell.ring(Reason::Start));
         let policy = policy_source::start(source, office).map_err(part("policy's thread"))?;
-        let desk = Arc::new(Counter::new(tools.clone(), bells, name, notes));
+        let desk = Arc::new(Counter::new(tools.clone(), bells, name.clone(), notes));
+        let prober = prober::start(&tools, &admissions, &desk, paths.state.clone(), name)
+            .map_err(part("prober's threads"))?;
         let server = Server::start(&paths.socket(), desk).map_err(part("socket"))?;
-        Ok(Self { tools, lanes, recorder: recording, policy, server, watch: files, kernel, _lock: lock })
+        Ok(Self {
+            tools,
+            lanes,
+            recorder: recording,
+            policy,
+            prober,
+            server,
+            watch: files,
+            kernel,
+            _lock: lock,
+        })
     }
 
     /// The part that has ended by itself, if one has: then the agent must end too and be started again.
@@ -133,6 +150,7 @@ impl Agent {
         let part = |ended: bool, what: &str| ended.then(|| what.to_owned());
         lane.or_else(|| part(self.recorder.is_finished(), "the recorder"))
             .or_else(|| part(self.policy.is_finished(), "the policy's thread"))
+            .or_else(|| part(self.prober.is_finished(), "the prober"))
             .or_else(|| part(self.server.is_finished(), "the socket"))
             .or_else(|| part(self.watch.as_ref().is_some_and(Watch::is_finished), "the file watcher"))
             .or_else(|| part(self.kernel.as_ref().is_some_and(|k| !k.is_listening()), "the kernel watcher"))
@@ -140,8 +158,9 @@ impl Agent {
 
     /// Ends everything after the passes under way; a trial goes on in the kernel and falls back by itself.
     pub fn stop(self) {
-        let Self { tools, lanes, recorder, policy, server, watch, kernel, _lock } = self;
+        let Self { tools, lanes, recorder, policy, prober, server, watch, kernel, _lock } = self;
         server.stop();
+        prober.stop();
         policy.stop();
         drop(kernel);
         watch.into_iter().for_each(Watch::stop);

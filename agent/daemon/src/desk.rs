@@ -20,7 +20,7 @@ use crate::itself::Itself;
 use crate::journal::{Entry, Kind};
 use crate::lane::Tools;
 use crate::plan::host_plan;
-use crate::session;
+use crate::session::{self, Confirmer};
 use crate::socket::Desk;
 use crate::socket::wire::{Answer, Confirmed, Drift, Refused, Request, Status};
 
@@ -93,10 +93,25 @@ impl Counter {
 
     fn confirm(&self, pid: u32) -> Result<Answer, Refused> {
         let trial = self.running_trial("confirmed")?;
-        let (number, now) = (trial.new.number, self.tools.clock.now());
         let switched = self.switched_before(&trial)?;
         let by = session::confirmer(pid, switched)
             .map_err(|e| Refused::new(format!("not confirmed: {e}"), e.hint()))?;
+        self.confirm_as(&trial, by)
+    }
+
+    /// Keeps the ruleset on trial after a prober has proved that it connects anew.
+    ///
+    /// # Errors
+    /// When nothing is on trial any more, or the pass that should keep it did not.
+    pub fn confirm_by_prober(&self, by: Confirmer) -> Result<(), Refused> {
+        let _one = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let trial = self.running_trial("confirmed")?;
+        self.switched_before(&trial)?;
+        self.confirm_as(&trial, by).map(drop)
+    }
+
+    fn confirm_as(&self, trial: &Trial, by: Confirmer) -> Result<Answer, Refused> {
+        let (number, now) = (trial.new.number, self.tools.clock.now());
         let request = ConfirmRequest { number, hash: trial.new.hash, by: by.to_string(), at: now.wall };
         let bytes = serde_json::to_vec(&request).expect("plain data with text keys");
         write(&*self.tools.host, CONFIRM, bytes).map_err(|e| failed("leave the confirmation", &e))?;

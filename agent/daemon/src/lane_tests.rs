@@ -72,7 +72,7 @@ impl Clock for FakeClock {
 fn policy() -> HostPolicy {
     serde_json::from_value(serde_json::json!({
         "schema": 1, "fleet": "toy", "host": "web1", "timezone": "UTC", "heartbeat_seconds": 900,
-        "modes": { "firewall": "enforce", "ssh_access": "observe", "patch": "observe" },
+        "modes": { "firewall": "enforce", "ssh_access": "observe", "patch": "observe", "backup": "observe" },
         "firewall": {
             "networks": { "office": { "v4": ["192.0.2.0/24"], "v6": ["2001:db8:1::/48"] } },
             "inbound": [{ "id": "implied:ssh/web1", "ports": [{ "protocol": "tcp", "first": 22, "last": 22 }],

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use serde_json::json;
+use tenure_link::Admitted;
 use tenure_sys::clock;
 
+use crate::admission_cell::AdmissionCell;
 use crate::bell::{Mailbox, Reason};
 use crate::board::{Board, PolicyStatus};
 use crate::host::Clock;
@@ -53,6 +55,14 @@ pub trait PolicySource: Send {
     /// # Errors
     /// [`NotTaken`]; the policy in force stays.
     fn take(&mut self, now: jiff::Timestamp) -> Result<Held, NotTaken>;
+    /// The admissions that hold as far as this source brings any, and what was refused of them. A standalone host knows
+    /// no other machine.
+    ///
+    /// # Errors
+    /// [`NotTaken`] when the list cannot be read; the admissions known before stay.
+    fn admissions(&mut self, _now: jiff::Timestamp) -> Result<Option<Admitted>, NotTaken> {
+        Ok(None)
+    }
 }
 
 /// What the policy's thread works with.
@@ -70,6 +80,8 @@ pub struct Office {
     pub clock: Arc<dyn Clock>,
     /// Below which no clock is believed, and nothing new is taken.
     pub floor: Arc<TimeFloor>,
+    /// Whose keys are believed.
+    pub admissions: AdmissionCell,
 }
 
 /// The thread that waits for another policy.
@@ -119,7 +131,7 @@ pub fn start(mut source: Box<dyn PolicySource>, office: Office) -> io::Result<Ru
     })
     .map_err(io::Error::other)?;
     let thread = std::thread::Builder::new().name("policy".into()).spawn(move || {
-        let mut told = None;
+        let (mut told, mut told_admissions) = (None, None);
         office.floor.raise(source.proved());
         let resumed = source.resume(office.clock.now().wall);
         settle(resumed.transpose(), &office, &mut told);
@@ -130,6 +142,7 @@ pub fn start(mut source: Box<dyn PolicySource>, office: Office) -> io::Result<Ru
                 let taken = source.take(office.clock.now().wall);
                 office.floor.raise(source.proved());
                 settle(Some(taken), &office, &mut told);
+                admit(source.admissions(office.clock.now().wall), &office, &mut told_admissions);
             }
             if !wait(&words) {
                 return;
@@ -182,6 +195,27 @@ fn settle(result: Option<Result<Held, NotTaken>>, office: &Office, told: &mut Op
             office.recorder.event("policy_refused", payload, version, office.clock.now().wall);
             *told = Some(fault);
         }
+    }
+}
+
+/// Takes over the admissions that hold; what was refused is recorded, once.
+fn admit(result: Result<Option<Admitted>, NotTaken>, office: &Office, told: &mut Option<Vec<String>>) {
+    let refused = match result {
+        Ok(None) => return,
+        Ok(Some(Admitted { book, refused })) => {
+            office.admissions.set(book);
+            refused.iter().map(|refused| refused.to_string()).collect()
+        }
+        Err(fault) => vec![fault.what],
+    };
+    if refused.is_empty() {
+        *told = None;
+    } else if told.as_ref() != Some(&refused) {
+        refused.iter().take(10).for_each(|why| journal::error(&format!("admission not taken: {why}")));
+        let version = office.cell.get().and_then(|held| held.version());
+        let payload = json!({ "refused": refused.iter().take(100).collect::<Vec<_>>() });
+        office.recorder.event("admission_refused", payload, version, office.clock.now().wall);
+        *told = Some(refused);
     }
 }
 

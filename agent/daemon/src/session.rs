@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tenure_policy::resolved::Protocol;
 use tenure_sys::proc::Process;
 use tenure_sys::text;
+use tenure_trust::HostName;
 
 use crate::sockets::{self, Socket};
 
@@ -20,10 +21,15 @@ pub struct Confirmer {
     pub account: Option<String>,
     /// From which address; none at the console.
     pub from: Option<IpAddr>,
+    /// The host that connected anew instead of a person.
+    pub prober: Option<HostName>,
 }
 
 impl std::fmt::Display for Confirmer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(prober) = &self.prober {
+            return write!(f, "{prober}, which connected anew");
+        }
         let account = self.account.as_deref().unwrap_or("root");
         match self.from {
             Some(from) => write!(f, "{account} from {from}"),
@@ -142,7 +148,7 @@ fn judge(
     let Some(oldest) = sessions.iter().map(|m| m.started_ms).min() else {
         let leader = leader.filter(|l| l.on_console()).ok_or(NotNew::Neither)?;
         return if leader.started_ms > switched_ms {
-            Ok(Confirmer { account: None, from: None })
+            Ok(Confirmer { account: None, from: None, prober: None })
         } else {
             Err(NotNew::OldConsole)
         };
@@ -158,7 +164,8 @@ fn judge(
     if from.is_loopback() || from == socket.local.ip() {
         return Err(NotNew::FromItself { from });
     }
-    Ok(Confirmer { account: sessions.iter().find_map(|m| m.account()), from: Some(from) })
+    let account = sessions.iter().find_map(|m| m.account());
+    Ok(Confirmer { account, from: Some(from), prober: None })
 }
 
 #[cfg(test)]
@@ -234,7 +241,7 @@ mod tests {
         let shell = |started, terminal| one(40, "bash", "-bash", started, terminal);
         let none = |_| None;
         let confirmed = judge(&line(TTY1), Some(&shell(5000, TTY1)), 4000, &none).expect("new console");
-        assert_eq!(confirmed, Confirmer { account: None, from: None });
+        assert_eq!(confirmed, Confirmer { account: None, from: None, prober: None });
         assert_eq!(judge(&line(TTY1), Some(&shell(3000, TTY1)), 4000, &none), Err(NotNew::OldConsole));
         assert_eq!(
             judge(&line(PTS), Some(&shell(5000, PTS)), 4000, &none),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use tenure_link::{BundleStore, Places, StoreError};
+use tenure_link::{Admitted, BundleStore, Places, StoreError};
 use tenure_policy::resolved::HostPolicy;
 use tenure_sys::files::{BaseDir, CheckedDir, FileError};
 use tenure_sys::text;
@@ -91,6 +91,10 @@ impl PolicySource for Bundles {
         }
         self.seen = Some((offer, result.clone()));
         result
+    }
+
+    fn admissions(&mut self, now: Timestamp) -> Result<Option<Admitted>, NotTaken> {
+        self.store.admissions(&self.drop, now).map(Some).map_err(|e| not_taken(&e))
     }
 }
 

@@ -51,6 +51,18 @@ struct Create {
     /// How many of them must sign a policy
     #[arg(long, default_value_t = 1)]
     policy_threshold: u32,
+    /// Public key that may sign admissions of machines; once for each
+    #[arg(long, value_name = "PUB")]
+    admission_key: Vec<PathBuf>,
+    /// How many of them must sign an admission
+    #[arg(long, default_value_t = 1)]
+    admission_threshold: u32,
+    /// Public key that may sign orders (revoke, clear); once for each
+    #[arg(long, value_name = "PUB")]
+    order_key: Vec<PathBuf>,
+    /// How many of them must sign an order
+    #[arg(long, default_value_t = 1)]
+    order_threshold: u32,
     /// Secret root key to sign with; once for each
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<PathBuf>,
@@ -88,10 +100,18 @@ fn make(args: &Create, out: &mut Output) -> Result<Exit, Failure> {
     let expires = issued
         .checked_add(SignedDuration::from_hours(24 * i64::from(args.days)))
         .map_err(|error| Failure::new("compute when the root expires", &error))?;
-    let roles = BTreeMap::from([
+    let mut roles = BTreeMap::from([
         (Role::Root, role(args.root_threshold, &args.root_key)?),
         (Role::Policy, role(args.policy_threshold, &args.policy_key)?),
     ]);
+    // a role without keys is left out: then nobody may sign such a thing
+    let others = [
+        (Role::Admission, args.admission_threshold, &args.admission_key),
+        (Role::Order, args.order_threshold, &args.order_key),
+    ];
+    for (name, threshold, keys) in others.into_iter().filter(|(_, _, keys)| !keys.is_empty()) {
+        roles.insert(name, role(threshold, keys)?);
+    }
     let root = Root { schema: 1, version: RootVersion(1), fleet: args.fleet.clone(), issued, expires, roles };
     let keys = args
         .key

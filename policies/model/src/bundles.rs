@@ -53,7 +53,7 @@ pub struct ProberSection {
 }
 
 /// The TCP port at which probers are asked.
-pub const PROBER_PORT: u16 = 8443;
+pub const PROBER_PORT: u16 = 8442;
 
 /// What a host backs up, when and where to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tenure_lab::{Family, Login, Output, Running, SshAs, wait_for};
+use tenure_lab::{Family, Host, Login, Output, Running, SshAs, wait_for};
 
 use crate::fleet::{Fleet, MARIT};
 use crate::{Policy, Result};
@@ -88,15 +88,23 @@ impl Fleet {
     /// # Errors
     /// When it is not ready in time.
     pub fn start_agent(&self) -> Result<()> {
+        self.start_agent_on(&self.web1)
+    }
+
+    /// The same on another host.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub fn start_agent_on(&self, host: &Host) -> Result<()> {
         let units = tenure_lab::repository().join("agent/daemon/units");
         for entry in std::fs::read_dir(&units).map_err(|e| format!("read {}: {e}", units.display()))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.web1.put(&format!("/etc/systemd/system/{name}"), &std::fs::read(&path)?, "644")?;
+            host.put(&format!("/etc/systemd/system/{name}"), &std::fs::read(&path)?, "644")?;
         }
-        self.web1.must(&["systemctl", "daemon-reload"])?;
-        self.web1.must(&["systemctl", "enable", "-q", "tenure-firewall.service", "tenure-agent.service"])?;
-        self.web1.must(&["systemctl", "restart", "tenure-agent.service"])?;
+        host.must(&["systemctl", "daemon-reload"])?;
+        host.must(&["systemctl", "enable", "-q", "tenure-firewall.service", "tenure-agent.service"])?;
+        host.must(&["systemctl", "restart", "tenure-agent.service"])?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What scenarios, the demo and benchmarks share: four hosts with people, keys and listeners, the built programs
 //! on them, a policy of their own, and foreign clients that look from outside.
 
+pub mod admissions;
 pub mod agent;
 pub mod clients;
 pub mod fleet;

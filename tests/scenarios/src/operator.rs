@@ -2,6 +2,7 @@
 
 use tenure_lab::Output;
 
+use crate::admissions;
 use crate::agent::SOON;
 use crate::fleet::Fleet;
 use crate::{Policy, Result};
@@ -42,9 +43,15 @@ impl Fleet {
         let (secret, public, root) =
             (format!("{name}.key"), format!("{name}.pub"), format!("{name}-root.json"));
         self.tenure_must(&["key", "create", name, "--passphrase-file", "pass"])?;
+        self.office.put(
+            &format!("{DESK}/lab-admits.pub"),
+            admissions::admitting_public().as_bytes(),
+            "644",
+        )?;
         let keys = ["--root-key", &public, "--policy-key", &public, "--key", &secret];
+        let more = ["--admission-key", &public, "--admission-key", "lab-admits.pub", "--order-key", &public];
         let rest = ["--out", &root, "--passphrase-file", "pass"];
-        self.tenure_must(&[&["root", "create", "--fleet", fleet], keys.as_slice(), &rest].concat())?;
+        self.tenure_must(&[&["root", "create", "--fleet", fleet], keys.as_slice(), &more, &rest].concat())?;
         Ok(())
     }
 

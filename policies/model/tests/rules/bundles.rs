@@ -68,7 +68,7 @@ fn openings_follow_from_controller_vault_and_prober_on_both_ends() {
         implied(&host(&set, "web1")),
         [
             "implied:confirm/vault1/in 22 vault1",
-            "implied:confirm/vault1/out 8443 vault1 root",
+            "implied:confirm/vault1/out 8442 vault1 root",
             "implied:controller/out 8441 ctl1 root",
             "implied:vault/vault1/out 8422 vault1 root",
         ]
@@ -76,7 +76,7 @@ fn openings_follow_from_controller_vault_and_prober_on_both_ends() {
     assert_eq!(
         implied(&host(&set, "vault1")),
         [
-            "implied:confirm/in 8443 ctl1+db1+web1",
+            "implied:confirm/in 8442 ctl1+db1+web1",
             "implied:confirm/out 22 ctl1+db1+web1 root",
             "implied:controller/out 8441 ctl1 every",
             "implied:vault/vault1/in 8422 office+web1",
@@ -86,7 +86,7 @@ fn openings_follow_from_controller_vault_and_prober_on_both_ends() {
         implied(&host(&set, "ctl1")),
         [
             "implied:confirm/vault1/in 22 vault1",
-            "implied:confirm/vault1/out 8443 vault1 root",
+            "implied:confirm/vault1/out 8442 vault1 root",
             "implied:controller/in 8441 db1+vault1+web1",
         ]
     );

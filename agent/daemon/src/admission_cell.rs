@@ -1,0 +1,21 @@
+//! The admissions that hold now: one cell that the policy's thread sets and whoever checks a key reads.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tenure_trust::AdmissionBook;
+
+/// The cell. Clones are the same cell; it begins with a book in which nobody has a key.
+#[derive(Debug, Clone, Default)]
+pub struct AdmissionCell(Arc<RwLock<Arc<AdmissionBook>>>);
+
+impl AdmissionCell {
+    /// The book as it stands.
+    pub fn get(&self) -> Arc<AdmissionBook> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another book in its place.
+    pub fn set(&self, book: AdmissionBook) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
+    }
+}
