@@ -13,6 +13,8 @@ pub struct Locked {
     pub source: Option<String>,
     /// The hash of its archive.
     pub checksum: Option<String>,
+    /// Names of the packages that it names, also of those that no feature of ours switches on.
+    pub names: Vec<String>,
 }
 
 /// Everything in Cargo.lock.
@@ -36,7 +38,9 @@ fn parse(text: &str) -> Vec<Locked> {
             part.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix('"')).map(str::to_owned)
         };
         if let (Some(name), Some(version)) = (value("name"), value("version")) {
-            out.push(Locked { name, version, source: value("source"), checksum: value("checksum") });
+            let names = part.lines().filter_map(|line| line.strip_prefix(" \"")?.split([' ', '"']).next());
+            let names = names.map(str::to_owned).collect();
+            out.push(Locked { name, version, source: value("source"), checksum: value("checksum"), names });
         }
     }
     out
@@ -53,6 +57,7 @@ mod tests {
         let read = parse(text);
         assert_eq!(read.len(), 2);
         assert_eq!((read[0].name.as_str(), read[0].source.as_deref()), ("ours", None));
+        assert_eq!((read[0].names.as_slice(), read[1].names.len()), (["x".to_owned()].as_slice(), 0));
         assert_eq!(
             (read[1].source.as_deref(), read[1].checksum.as_deref()),
             (Some("git+https://x"), Some("ab"))

@@ -45,21 +45,30 @@ fn licences_are_the_allowed_ones_on_every_target() {
 #[test]
 fn banned_crates_are_absent_from_the_lock() {
     let rules = section("bans");
-    let banned: Vec<(&str, &str)> = rules
+    let banned: Vec<(&str, Vec<&str>, &str)> = rules
         .lines()
         .filter(|line| line.contains("crate ="))
         .map(|line| {
             let words: Vec<&str> = line.split('"').collect();
-            (words[1], words.get(3).copied().unwrap_or("no reason given"))
+            // `wrappers`: it is banned for everybody but these (cargo-deny's meaning).
+            let wrappers = line.split_once("wrappers = [").and_then(|(_, rest)| rest.split_once(']'));
+            let wrappers = wrappers.map(|(list, _)| list.split('"').skip(1).step_by(2).collect());
+            let reason = line.split_once("reason = \"").and_then(|(_, rest)| rest.split('"').next());
+            (words[1], wrappers.unwrap_or_default(), reason.unwrap_or("no reason given"))
         })
         .collect();
     assert!(banned.len() > 4, "deny.toml [bans] deny was not read");
     let lock = locked();
     let mut broken = Vec::new();
-    for (name, reason) in &banned {
+    for (name, wrappers, reason) in &banned {
         assert!(!reason.is_empty() && *reason != "no reason given", "{name} is banned without a reason");
+        let named_by = |p: &&Locked| p.names.iter().any(|other| other == name);
+        let strangers: Vec<&str> = lock.iter().filter(named_by).map(|p| p.name.as_str()).collect();
+        let only_wrappers = !wrappers.is_empty() && strangers.iter().all(|other| wrappers.contains(other));
         broken.extend(
-            lock.iter().filter(|p| p.name == *name).map(|p| format!("{} {}: {reason}", p.name, p.version)),
+            lock.iter()
+                .filter(|p| p.name == *name && !only_wrappers)
+                .map(|p| format!("{} {} by {}: {reason}", p.name, p.version, strangers.join(", "))),
         );
     }
     holds("deny.toml bans it, on whatever platform", &broken);
@@ -75,7 +84,7 @@ fn everything_locked_comes_from_the_one_registry() {
     let own: BTreeSet<String> = Graph::of_this_workspace().members().map(|p| p.name.clone()).collect();
     let (mut registries, mut broken) = (BTreeSet::new(), Vec::new());
     for package in &lock {
-        let Locked { name, version, source, checksum } = package;
+        let Locked { name, version, source, checksum, names: _ } = package;
         match source {
             None if own.contains(name) => {}
             None => broken.push(format!("{name} {version}: a path outside of the workspace")),
