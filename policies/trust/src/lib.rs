@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod hash;
 pub mod ids;
 pub mod index;
+pub mod ingest;
 pub mod keys;
 pub mod kind;
 pub mod probe;

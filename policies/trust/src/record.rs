@@ -143,6 +143,11 @@ impl Payload {
         &self.bytes
     }
 
+    /// The salt, for whoever keeps salt and facts in columns of their own.
+    pub fn salt(&self) -> &[u8] {
+        &self.salt
+    }
+
     /// What the record says of it.
     pub fn commitment(&self) -> Commitment {
         Commitment(Hash::of_parts([&self.salt[..], &self.bytes[..]]))
