@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tenure-agent", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys", "tenure-link"]),
     // controller: of the agent only agent/sys
     ("tenure-cli", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys"]),
+    ("tenure-controller", &["tenure-trust", "tenure-policy", "tenure-sys"]),
     // tests run our binaries and link only policies
     ("tenure-lab", &[]),
     ("tenure-architecture", &["tenure-lab"]),
@@ -59,7 +60,12 @@ const NEVER: &[(&[&str], &[&str], &str)] = &[
         "agent and controller never depend on each other; both may use agent/sys",
     ),
     (
-        &["tenure-cli"],
+        &["tenure-agent", "tenure-link", "tenure-cli", "tenure-controller"],
+        &["ring", "openssl-sys", "native-tls"],
+        "one TLS stack and one provider of cryptography: rustls and aws-lc-rs",
+    ),
+    (
+        &["tenure-cli", "tenure-controller"],
         &["tenure-agent", "tenure-link", "tenure-backup", "tenure-vault"],
         "agent and controller never depend on each other; both may use agent/sys",
     ),

@@ -1,0 +1,81 @@
+//! Takes records in: lines as they lie in the machine's own chain, verified while they come, kept whole or not at all.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
+use tenure_trust::enrol::IngestFinding;
+use tenure_trust::ingest::{Sound, sound};
+use tenure_trust::{Admission, ExportLine};
+
+use super::Machine;
+use crate::app::App;
+use crate::problem::{Problem, json};
+use crate::store::Batch;
+
+/// The most lines of one request.
+const LINES: usize = 1024;
+/// The most bytes of one request: room for the largest line, and for many usual ones.
+const BYTES: usize = 8 << 20;
+
+/// Takes the lines of a request.
+pub(super) async fn take(
+    State(app): State<Arc<App>>,
+    machine: Machine,
+    body: Body,
+) -> Result<Response, Problem> {
+    let read = tokio::time::timeout(app.limits.body, read(body, &machine.0)).await;
+    let (lines, broken) = read.map_err(|_| Problem::too_slow())??;
+    let batch = Batch {
+        access: machine.access(),
+        name: machine.0.name.clone(),
+        role: machine.0.role,
+        epoch: machine.0.epoch,
+        lines,
+        broken,
+    };
+    match app.ingest.take(batch).await {
+        Ok(answer) => Ok(json(&answer)),
+        Err(_) => {
+            let problem =
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", "records cannot be kept now");
+            Ok(([(RETRY_AFTER, "5")], problem).into_response())
+        }
+    }
+}
+
+/// Splits the body into lines as it comes and judges each by itself. After the first that is not sound nothing more is
+/// read.
+async fn read(mut body: Body, of: &Admission) -> Result<(Vec<Sound>, Option<IngestFinding>), Problem> {
+    let (mut lines, mut rest, mut bytes) = (Vec::new(), Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(Problem::malformed)?;
+        let Ok(data): Result<Bytes, _> = frame.into_data() else { continue };
+        bytes += data.len();
+        if bytes > BYTES {
+            return Err(Problem::too_large());
+        }
+        rest.extend_from_slice(&data);
+        let mut start = 0;
+        while let Some(end) = rest[start..].iter().position(|byte| *byte == b'\n') {
+            match sound(&rest[start..start + end], of) {
+                Ok(line) => lines.push(line),
+                Err(finding) => return Ok((lines, Some(finding))),
+            }
+            if lines.len() > LINES {
+                return Err(Problem::too_large());
+            }
+            start += end + 1;
+        }
+        rest.drain(..start);
+        if rest.len() > ExportLine::MAX {
+            return Ok((lines, Some(IngestFinding::Malformed)));
+        }
+    }
+    // Half a line never counted at its machine either.
+    Ok((lines, (!rest.is_empty()).then_some(IngestFinding::Malformed)))
+}

@@ -1,0 +1,147 @@
+//! Tokens, enrolments, certificates: who gets what before and after an operator has admitted the keys.
+
+use tenure_trust::enrol::{CertificateRequest, fingerprint};
+use tenure_trust::{HostName, MachineRole, Order, OrderKind, Signed};
+
+use crate::world::{Machine, World, key};
+
+#[tokio::test]
+async fn a_machine_enrols_waits_is_admitted_and_gets_a_certificate() {
+    let world = World::new().await;
+    let mut machine = Machine::new("web1", MachineRole::Host);
+    assert_eq!(machine.ask_certificate(&world).await.problem(), "not-admitted", "nobody knows it yet");
+    let invitation = world.invite("web1", MachineRole::Host).await;
+    assert_eq!(invitation.ca, world.ca);
+    let answer = machine.enrol(&world, &invitation.secret).await;
+    let shown = fingerprint(&machine.enrolment().hash());
+    assert_eq!(answer.json()["fingerprint"], shown, "both sides show the same");
+    assert_eq!(machine.ask_certificate(&world).await.json(), "waiting");
+    assert_eq!(machine.enrol(&world, &invitation.secret).await.status, 200, "the answer was lost: ask again");
+
+    let listed = world.operator().await.get("/api/v1/enrolments?name=web1").await.json();
+    assert_eq!(listed[0]["fingerprint"], shown);
+    assert_eq!(listed[0]["enrolment"], machine.enrolment().to_json());
+
+    world.admit(&machine).await;
+    machine.certify(&world).await;
+    assert_eq!(machine.client().get("/v1/admissions").await.status, 200);
+    let issued = machine.ask_certificate(&world).await.json();
+    assert_eq!(issued["issued"]["admission"].as_str().map(|a| a.contains("admission")), Some(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_at_once_redeem_a_token_once() {
+    let world = World::new().await;
+    let invitation = world.invite("web1", MachineRole::Host).await;
+    let machines: Vec<Machine> = (0..200).map(|_| Machine::new("web1", MachineRole::Host)).collect();
+    let tries = machines.iter().map(|machine| {
+        let request = tenure_trust::enrol::EnrolRequest {
+            secret: invitation.secret.clone(),
+            enrolment: machine.enrolment().to_json(),
+        };
+        let (client, body) = (world.machines(), serde_json::to_vec(&request).unwrap());
+        tokio::spawn(async move { client.post("/v1/enrol", body).await.status.as_u16() })
+    });
+    let tries: Vec<_> = tries.collect();
+    let mut statuses = Vec::new();
+    for one in tries {
+        statuses.push(one.await.unwrap());
+    }
+    assert_eq!(statuses.iter().filter(|s| **s == 200).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|s| matches!(s, 200 | 403 | 429)), "{statuses:?}");
+    let enrolled = world.operator().await.get("/api/v1/enrolments").await.json();
+    assert_eq!(enrolled.as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_token_is_for_one_name_one_role_and_a_while() {
+    let world = World::new().await;
+    let invitation = world.invite("web1", MachineRole::Host).await;
+    let other = Machine::new("web2", MachineRole::Host).enrol(&world, &invitation.secret).await;
+    let vault = Machine::new("web1", MachineRole::Vault).enrol(&world, &invitation.secret).await;
+    let guess = Machine::new("web1", MachineRole::Host).enrol(&world, &"0".repeat(64)).await;
+    for answer in [&other, &vault, &guess] {
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (403, "token"));
+        assert_eq!(answer.body, other.body, "nothing tells what was wrong");
+    }
+    assert_eq!(Machine::new("web1", MachineRole::Host).enrol(&world, &invitation.secret).await.status, 200);
+    // Guessing slows down, also for the right secret.
+    for _ in 0..4 {
+        Machine::new("web3", MachineRole::Host).enrol(&world, &"1".repeat(64)).await;
+    }
+    let right = world.invite("web3", MachineRole::Host).await;
+    assert_eq!(Machine::new("web3", MachineRole::Host).enrol(&world, &right.secret).await.status, 429);
+}
+
+#[tokio::test]
+async fn an_enrolment_must_be_signed_by_its_own_key() {
+    let world = World::new().await;
+    let invitation = world.invite("web1", MachineRole::Host).await;
+    let (mut mallory, web1) =
+        (Machine::new("web1", MachineRole::Host), Machine::new("web1", MachineRole::Host));
+    let stolen = web1.enrolment().envelope().to_json();
+    // Its bytes under another's signature.
+    let forged = Signed::new(&web1.enrolment().unverified().unwrap(), &[&mallory.identity]);
+    for text in [forged.to_json(), stolen.replace("enrolment", "record"), "{}".into(), String::new()] {
+        let request = serde_json::json!({ "secret": invitation.secret, "enrolment": text }).to_string();
+        let answer = world.machines().post("/v1/enrol", request).await;
+        assert_eq!(answer.problem(), "refused", "{text}: {answer:?}");
+    }
+    mallory.name = HostName::new("web1").unwrap();
+    assert_eq!(web1.enrol(&world, &invitation.secret).await.status, 200, "the token is still good");
+}
+
+#[tokio::test]
+async fn a_certificate_is_only_for_who_holds_the_admitted_key() {
+    let world = World::new().await;
+    let web1 = world.admitted("web1", MachineRole::Host).await;
+    let mallory = Machine::new("web1", MachineRole::Host);
+    let ask = |enrolment: String, csr: String| {
+        let (client, request) = (world.machines(), CertificateRequest { enrolment, csr });
+        async move { client.post("/v1/certificate", serde_json::to_vec(&request).unwrap()).await }
+    };
+    let stolen = ask(web1.enrolment().to_json(), mallory.csr()).await;
+    assert_eq!(stolen.problem(), "csr", "web1's statement, and mallory's key: {stolen:?}");
+    let own = ask(mallory.enrolment().to_json(), mallory.csr()).await;
+    assert_eq!(own.problem(), "not-admitted");
+    for bad in ["", "x", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"] {
+        assert_eq!(ask(web1.enrolment().to_json(), bad.into()).await.problem(), "csr");
+    }
+    let mut copied = mallory;
+    // A certificate by another authority is refused in the handshake.
+    let mut client = world.machines();
+    let foreign = rcgen::CertificateParams::default().self_signed(&copied.tls).unwrap();
+    client.identity = Some((foreign.pem(), copied.tls.serialize_pem()));
+    copied.client = Some(client);
+    assert!(copied.client().try_ask(hyper::Method::GET, "/v1/admissions", vec![]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_at_once_and_gets_no_certificate() {
+    let world = World::new().await;
+    let mut web1 = world.admitted("web1", MachineRole::Host).await;
+    assert_eq!(web1.client().get("/v1/admissions").await.status, 200);
+    let order = Order {
+        schema: 1,
+        fleet: world.app.root.fleet.clone(),
+        issued: world.app.now(),
+        what: OrderKind::Revoke {
+            name: web1.name.clone(),
+            role: web1.role,
+            key: web1.identity.public().id(),
+        },
+        reason: "stolen".into(),
+    };
+    let operator = world.operator().await;
+    let forged = operator.post("/api/v1/revocations", Signed::new(&order, &[&key(9)]).to_json()).await;
+    assert_eq!(forged.problem(), "refused");
+    let signed = Signed::new(&order, &[&world.operator]).to_json();
+    assert_eq!(operator.post("/api/v1/revocations", signed).await.status, 200);
+    assert_eq!(web1.client().get("/v1/admissions").await.problem(), "not-admitted");
+    let lines = web1.lines(1);
+    assert_eq!(web1.send(&lines).await.problem(), "not-admitted");
+    assert_eq!(web1.ask_certificate(&world).await.problem(), "revoked");
+    // Its admission comes again: it stays revoked.
+    world.admit(&web1).await;
+    assert_eq!(web1.client().get("/v1/admissions").await.problem(), "not-admitted");
+}

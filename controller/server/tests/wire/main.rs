@@ -1,0 +1,16 @@
+//! The controller over loopback TLS: honest machines and people, and hostile ones.
+
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod enrol;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod people;
+#[cfg(test)]
+mod policy;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
+mod world;

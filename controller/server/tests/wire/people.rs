@@ -1,0 +1,149 @@
+//! People and programs: login, sessions, forms, headers, and who is let in where.
+
+use hyper::Method;
+
+use crate::client::Client;
+use crate::world::{PASSWORD, World};
+
+/// Every path of the API, and its method: a new one must be named here.
+const API: [(Method, &str); 14] = [
+    (Method::POST, "/api/v1/logout"),
+    (Method::GET, "/api/v1/tokens"),
+    (Method::POST, "/api/v1/tokens"),
+    (Method::GET, "/api/v1/enrolments"),
+    (Method::GET, "/api/v1/admissions"),
+    (Method::POST, "/api/v1/admissions"),
+    (Method::POST, "/api/v1/revocations"),
+    (Method::GET, "/api/v1/policy"),
+    (Method::PUT, "/api/v1/policy"),
+    (Method::GET, "/api/v1/hosts"),
+    (Method::GET, "/api/v1/hosts/web1/records"),
+    (Method::GET, "/api/v1/hosts/web1/export"),
+    (Method::GET, "/api/v1/findings"),
+    (Method::GET, "/api/v1/state"),
+];
+
+async fn browser(world: &World, password: &str) -> (Client, crate::client::Answer) {
+    let client = world.people().with("origin", "https://ctl1");
+    let answer = client.post("/login", format!("user=marit&password={password}")).await;
+    (client, answer)
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_session() {
+    let world = World::new().await;
+    let source = include_str!("../../src/people/mod.rs");
+    let routes: std::collections::BTreeSet<&str> =
+        source.split('"').filter(|text| text.starts_with("/api/v1/")).collect();
+    let tested: std::collections::BTreeSet<String> = API
+        .iter()
+        .map(|(_, path)| path.replace("/web1/", "/{host}/"))
+        .chain(["/api/v1/login".into()])
+        .collect();
+    assert_eq!(routes.into_iter().map(str::to_owned).collect::<std::collections::BTreeSet<_>>(), tested);
+    let wrong = world.people().with("authorization", format!("Bearer {}", "0".repeat(64)));
+    let stale = world.people().with("cookie", format!("__Host-tenure={}", "0".repeat(64)));
+    for (method, path) in API {
+        for client in [world.people(), wrong.clone(), stale.clone()] {
+            let answer = client.try_ask(method.clone(), path, vec![]).await.unwrap();
+            assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (401, "not-logged-in"), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_browser_logs_in_with_a_guarded_cookie_and_out_again() {
+    let world = World::new().await;
+    let (client, answer) = browser(&world, PASSWORD).await;
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let cookie = answer.headers["set-cookie"].to_str().unwrap().to_owned();
+    for part in ["__Host-tenure=", "; Path=/", "; HttpOnly", "; Secure", "; SameSite=Strict"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert!(!cookie.contains("Domain"));
+    let secret = cookie.split(';').next().unwrap().to_owned();
+    let inside = client.clone().with("cookie", secret.clone());
+    assert_eq!(inside.get("/api/v1/hosts").await.status, 200);
+    // A changing request needs the page's own text beside the cookie.
+    let change = "{\"name\":\"web1\",\"role\":\"host\"}";
+    assert_eq!(inside.post("/api/v1/tokens", change).await.problem(), "foreign-page");
+    let derived = tenure_controller::secret::Secret::brought(&secret["__Host-tenure=".len()..]).unwrap();
+    let csrf = derived.derived("csrf");
+    let form = inside.clone().with("x-tenure-csrf", csrf.clone());
+    assert_eq!(form.post("/api/v1/tokens", change).await.status, 200);
+    let elsewhere = world.people().with("origin", "https://evil.example").with("cookie", secret.clone());
+    let elsewhere = elsewhere.with("x-tenure-csrf", csrf.clone());
+    assert_eq!(elsewhere.post("/api/v1/tokens", change).await.problem(), "foreign-page");
+    assert_eq!(inside.post("/logout", "csrf=0").await.problem(), "foreign-page");
+    assert_eq!(inside.post("/logout", format!("csrf={csrf}")).await.status, 303);
+    assert_eq!(inside.get("/api/v1/hosts").await.status, 401, "the session has ended");
+}
+
+#[tokio::test]
+async fn a_login_from_another_page_is_refused() {
+    let world = World::new().await;
+    let body = format!("user=marit&password={PASSWORD}");
+    for origin in [None, Some("https://evil.example"), Some("http://ctl1"), Some("null")] {
+        let client = match origin {
+            None => world.people(),
+            Some(origin) => world.people().with("origin", origin),
+        };
+        assert_eq!(client.post("/login", body.clone()).await.problem(), "foreign-page", "{origin:?}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_passwords_are_told_alike_and_slow_down() {
+    let world = World::new().await;
+    let (_, wrong) = browser(&world, "wrong-password-1").await;
+    let client = world.people().with("origin", "https://ctl1");
+    let unknown = client.post("/login", "user=nobody&password=wrong-password-1").await;
+    assert_eq!((wrong.status, &wrong.body), (unknown.status, &unknown.body), "no name is given away");
+    assert_eq!(wrong.status, 401);
+    for _ in 0..5 {
+        browser(&world, "wrong-password-2").await;
+    }
+    let (_, throttled) = browser(&world, PASSWORD).await;
+    assert_eq!(throttled.status, 429, "also the right one waits now");
+    assert!(throttled.headers.get("set-cookie").is_none());
+    let api = serde_json::json!({ "user": "marit", "password": PASSWORD }).to_string();
+    assert_eq!(world.people().post("/api/v1/login", api).await.problem(), "throttled");
+}
+
+#[tokio::test]
+async fn secrets_are_kept_as_hashes() {
+    let mut world = World::new().await;
+    let invitation = world.invite("web1", tenure_trust::MachineRole::Host).await;
+    let operator = world.operator().await;
+    let bearer = operator.headers[0].1["Bearer ".len()..].to_owned();
+    let (_, answer) = browser(&world, PASSWORD).await;
+    let cookie = answer.headers["set-cookie"].to_str().unwrap()["__Host-tenure=".len()..][..64].to_owned();
+    world.service.take().unwrap().stop().await;
+    for entry in std::fs::read_dir(world.dir.path().join("state")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in [invitation.secret.as_str(), &bearer, &cookie, PASSWORD] {
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_headers() {
+    let world = World::new().await;
+    for path in ["/login", "/login.css", "/api/v1/state", "/nothing"] {
+        let answer = world.people().get(path).await;
+        let csp = answer.headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            csp.starts_with("default-src 'none'") && !csp.contains("inline") && !csp.contains("eval"),
+            "{csp}"
+        );
+        for name in
+            ["x-content-type-options", "strict-transport-security", "x-frame-options", "referrer-policy"]
+        {
+            assert!(answer.headers.contains_key(name), "{path}: {name}");
+        }
+        assert_eq!(answer.headers["cache-control"], "no-store");
+    }
+    let page = String::from_utf8(world.people().get("/login").await.body).unwrap();
+    assert!(!page.contains("<script") && !page.contains("style=") && !page.contains("http://"), "{page}");
+}
