@@ -2,22 +2,34 @@
 
 mod checked;
 mod clock;
+mod cmd_admit;
+mod cmd_backups;
 mod cmd_check;
 mod cmd_completions;
+mod cmd_drift;
 mod cmd_explain;
 mod cmd_fmt;
+mod cmd_hosts;
 mod cmd_key;
+mod cmd_login;
 mod cmd_man;
+mod cmd_obligations;
+mod cmd_patches;
+mod cmd_publish;
 mod cmd_root;
 mod cmd_schema;
 mod cmd_sign;
+mod cmd_token;
 mod cmd_verify;
 mod failure;
 mod files;
 mod keyfile;
 mod output;
 mod passphrase;
+mod remote;
 mod set_files;
+mod surroundings;
+mod table;
 
 use std::process::ExitCode;
 
@@ -65,6 +77,26 @@ enum Command {
     Man(cmd_man::Args),
     /// Explain the values that a host gets: where each comes from and why
     Explain(cmd_explain::Args),
+    /// Begin a session with the controller
+    Login(cmd_login::Args),
+    /// Bring a signed policy set to the controller
+    Publish(cmd_publish::Args),
+    /// Make and list one-time invitations for machines
+    Token(cmd_token::Args),
+    /// Compare a machine's fingerprint and admit its keys
+    Admit(cmd_admit::Args),
+    /// Take an admission back: the keys count no longer
+    Revoke(cmd_admit::RevokeArgs),
+    /// List every duty of every tenant with its state, the worst first
+    Obligations(cmd_obligations::Args),
+    /// List every machine, those that need a person first
+    Hosts(cmd_hosts::Args),
+    /// Show the week of copies, as host and vault agree on them
+    Backups(cmd_backups::Args),
+    /// List what is not as the policy says, and who did it
+    Drift(cmd_drift::Args),
+    /// List how long security updates wait
+    Patches(cmd_patches::Args),
 }
 
 fn main() -> ExitCode {
@@ -94,5 +126,15 @@ fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Completions(args) => cmd_completions::run(&args, out),
         Command::Man(args) => cmd_man::run(&args, out),
         Command::Explain(args) => cmd_explain::run(&args, out),
+        Command::Login(args) => cmd_login::run(&args, out),
+        Command::Publish(args) => cmd_publish::run(&args, out),
+        Command::Token(args) => cmd_token::run(&args, out),
+        Command::Admit(args) => cmd_admit::run(&args, out),
+        Command::Revoke(args) => cmd_admit::revoke(&args, out),
+        Command::Obligations(args) => cmd_obligations::run(&args, out),
+        Command::Hosts(args) => cmd_hosts::run(&args, out),
+        Command::Backups(args) => cmd_backups::run(&args, out),
+        Command::Drift(args) => cmd_drift::run(&args, out),
+        Command::Patches(args) => cmd_patches::run(&args, out),
     }
 }

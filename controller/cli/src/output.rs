@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Error,
     /// Changes or drift were found.
     Changes,
+    /// A promise is broken, overdue or unknown.
+    Broken,
     /// The arguments make no sense.
     Usage,
     /// A file that the program needs is not as it must be.
@@ -25,14 +27,16 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// All of them by their number.
-    pub(crate) const ALL: [Self; 5] = [Self::Clean, Self::Error, Self::Changes, Self::Usage, Self::Config];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Clean, Self::Error, Self::Changes, Self::Broken, Self::Usage, Self::Config];
 
-    /// Its number. (3, a promise that is broken or unknown, comes with the commands that judge promises.)
+    /// Its number.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
             Self::Error => 1,
             Self::Changes => 2,
+            Self::Broken => 3,
             Self::Usage => 64,
             Self::Config => 78,
         }
@@ -44,6 +48,7 @@ impl Exit {
             Self::Clean => "clean",
             Self::Error => "error",
             Self::Changes => "changes or drift found",
+            Self::Broken => "a promise is broken, overdue or unknown",
             Self::Usage => "usage",
             Self::Config => "configuration",
         }
@@ -81,6 +86,11 @@ impl Output {
         if !self.quiet && !self.json {
             self.out(format_args!("{text}\n"));
         }
+    }
+
+    /// A question to a person at the terminal, on standard error, whatever was asked for as answer.
+    pub(crate) fn prompt(&mut self, text: &str) {
+        self.err(format_args!("{text}"));
     }
 
     /// The answer as JSON, with `--json` only.

@@ -102,3 +102,13 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
             .hint("give --passphrase-file FILE (mode 0600) or --passphrase-fd N")
     })
 }
+
+/// An account's password: from a file that only its owner can read, else from the terminal.
+pub(crate) fn password(file: Option<&Path>, prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    let source =
+        Source { passphrase_file: file.map(Path::to_owned).into_iter().collect(), passphrase_fd: None };
+    match source.given(0)? {
+        Some(password) => Ok(password),
+        None => ask(prompt),
+    }
+}

@@ -18,6 +18,7 @@ mod purge;
 pub mod reason;
 mod ring;
 mod rows;
+pub mod say;
 mod slots;
 pub mod state;
 pub mod view;

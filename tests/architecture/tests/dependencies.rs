@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tenure-backup", &["tenure-trust"]),
     ("tenure-agent", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys", "tenure-link"]),
     // controller: of the agent only agent/sys
-    ("tenure-cli", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys"]),
+    ("tenure-cli", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-obligations", "tenure-sys"]),
     ("tenure-controller", &["tenure-trust", "tenure-policy", "tenure-sys"]),
     // tests run our binaries and link only policies
     ("tenure-lab", &[]),
