@@ -1,12 +1,14 @@
 //! Looks at the firewall of a host: reads the state on disk and the kernel's table, and names what the table equals.
 //! Cheap when nothing changed: connections, addresses and others' changes are only asked for when a decision needs them.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 use tenure_policy::names::UnixUser;
 use tenure_policy::resolved::FirewallSection;
+use tenure_trust::Hash;
 
 use super::compile::{HostBits, compile, named_users};
 use super::describe::text;
@@ -45,9 +47,10 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
     let restores = small(host, state::RESTORES, &mut faults)?;
     let bridges = bridges(host)?;
     let bits = HostBits { uids: uids(host, section)?, without_forward: !bridges.is_empty() };
-    let wanted = compile(section, &bits).ok();
-    let listing = listing(host)?;
-    let own = name(listing.as_ref(), confirmed.as_ref(), trial.as_ref(), wanted.as_ref());
+    // What the policy wants is asked for only where the table may be it, or a trial may no longer be.
+    let at_rest = confirmed.is_some() && trial.is_none();
+    let wanted = if at_rest { None } else { compile(section, &bits).ok() };
+    let own = own(&listing(host)?, confirmed.as_ref(), trial.as_ref(), wanted.as_ref())?;
     let live = live(host, &own, trial.as_ref())?;
     let changes = match own {
         Own::Differs { .. } | Own::Absent => {
@@ -123,23 +126,58 @@ fn unreadable(doing: &str, error: &dyn std::error::Error) -> Unknown {
     Unknown::new(doing, error)
 }
 
-fn listing(host: &dyn HostRead) -> Result<Option<Listing>, Unknown> {
-    const DOING: &str = "listing table inet tenure";
+const LISTING: &str = "listing table inet tenure";
+
+fn listing(host: &dyn HostRead) -> Result<Option<Vec<u8>>, Unknown> {
     match host.ask(&Query::NftOwnTable) {
-        Ok(bytes) => Listing::parse(&bytes).map(Some).map_err(|e: ListingError| unreadable(DOING, &e)),
+        Ok(bytes) => Ok(Some(bytes)),
         Err(PortError::Absent { .. }) => Ok(None),
-        Err(error) => Err(Unknown::from_port(DOING, &error)),
+        Err(error) => Err(Unknown::from_port(LISTING, &error)),
     }
 }
 
-/// Names what the kernel shows by what it equals.
-fn name(
-    seen: Option<&Listing>,
+/// What a listing turned out to be at rest: by the hash of its bytes, and number and hash of the confirmed ruleset.
+type Named = ((Hash, u32, Hash), Own);
+
+thread_local! {
+    /// The last few. Reading and rendering a table takes most of a pass, and the same bytes beside the same ruleset are
+    /// always the same: what is remembered decides nothing that would not be decided without it.
+    static NAMED: RefCell<VecDeque<Named>> = const { RefCell::new(VecDeque::new()) };
+}
+/// How many: the wanted table, and what others make of it again and again.
+const MAX_NAMED: usize = 8;
+
+/// Names what the kernel shows. `confirmed` is whole: its hash is the one of its content.
+fn own(
+    listing: &Option<Vec<u8>>,
     confirmed: Option<&Confirmed>,
     trial: Option<&Trial>,
     wanted: Option<&Table>,
-) -> Own {
-    let Some(seen) = seen else { return Own::Absent };
+) -> Result<Own, Unknown> {
+    let Some(bytes) = listing else { return Ok(Own::Absent) };
+    let key = match (confirmed, trial) {
+        (Some(Confirmed { ruleset, .. }), None) => Some((Hash::of(bytes), ruleset.number, ruleset.hash)),
+        _ => None,
+    };
+    let known = key.as_ref().and_then(|key| {
+        NAMED.with_borrow(|named| named.iter().find(|(known, _)| known == key).map(|(_, own)| own.clone()))
+    });
+    if let Some(own) = known {
+        return Ok(own);
+    }
+    let seen = Listing::parse(bytes).map_err(|e: ListingError| unreadable(LISTING, &e))?;
+    let own = name(&seen, confirmed, trial, wanted);
+    if let Some(key) = key {
+        NAMED.with_borrow_mut(|named| {
+            named.truncate(MAX_NAMED - 1);
+            named.push_front((key, own.clone()));
+        });
+    }
+    Ok(own)
+}
+
+/// Names what the kernel shows by what it equals.
+fn name(seen: &Listing, confirmed: Option<&Confirmed>, trial: Option<&Trial>, wanted: Option<&Table>) -> Own {
     let is = |shown: Shown<'_>| plausible(seen, &shown) && Listing::expected(&shown) == *seen;
     if confirmed.is_some_and(|c| is(Shown::Confirmed(c.ruleset.numbered()))) {
         return Own::Confirmed;
