@@ -10,7 +10,7 @@ use tenure_sys::files::{FileError, Roots};
 use tenure_sys::lock::{Lock, LockError};
 use tenure_trust::HostName;
 
-use crate::admission_cell::AdmissionCell;
+use crate::admission_in_force::AdmissionInForce;
 use crate::areas::Area;
 use crate::before::Before;
 use crate::bell::{Mailbox, Reason};
@@ -115,7 +115,7 @@ impl Agent {
         let mut notes = Vec::new();
         let (kernel, files) = if watch { watchers(&bells, log, &mut notes) } else { (None, None) };
         tools.event_start(&name, &paths);
-        let admissions = AdmissionCell::default();
+        let admissions = AdmissionInForce::default();
         let office = Office {
             cell: tools.policy.clone(),
             lanes: bells.values().cloned().collect(),

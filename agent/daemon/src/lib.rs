@@ -1,7 +1,7 @@
 //! The agent: keeps a host as its signed policy says. Bells wake lanes, lanes make passes, one recorder writes the chain;
 //! people come through the socket and the command line. Decisions are made in `tenure-areas`, not here.
 
-pub mod admission_cell;
+pub mod admission_in_force;
 pub mod agent;
 pub mod areas;
 pub mod before;

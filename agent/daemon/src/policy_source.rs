@@ -13,7 +13,7 @@ use serde_json::json;
 use tenure_link::Admitted;
 use tenure_sys::clock;
 
-use crate::admission_cell::AdmissionCell;
+use crate::admission_in_force::AdmissionInForce;
 use crate::bell::{Mailbox, Reason};
 use crate::board::{Board, PolicyStatus};
 use crate::host::Clock;
@@ -81,7 +81,7 @@ pub struct Office {
     /// Below which no clock is believed, and nothing new is taken.
     pub floor: Arc<TimeFloor>,
     /// Whose keys are believed.
-    pub admissions: AdmissionCell,
+    pub admissions: AdmissionInForce,
 }
 
 /// The thread that waits for another policy.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tenure_trust::HostName;
 
-use crate::admission_cell::AdmissionCell;
+use crate::admission_in_force::AdmissionInForce;
 use crate::desk::Counter;
 use crate::journal;
 use crate::lane::Tools;
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 struct Shared {
     tools: Tools,
-    admissions: AdmissionCell,
+    admissions: AdmissionInForce,
     /// The directory of state, with the identity key.
     state: PathBuf,
     host: HostName,
@@ -52,7 +52,7 @@ pub struct Running {
 /// When the kernel gives no thread.
 pub fn start(
     tools: &Tools,
-    admissions: &AdmissionCell,
+    admissions: &AdmissionInForce,
     desk: &Arc<Counter>,
     state: PathBuf,
     host: HostName,

@@ -6,9 +6,9 @@ use tenure_trust::AdmissionBook;
 
 /// The cell. Clones are the same cell; it begins with a book in which nobody has a key.
 #[derive(Debug, Clone, Default)]
-pub struct AdmissionCell(Arc<RwLock<Arc<AdmissionBook>>>);
+pub struct AdmissionInForce(Arc<RwLock<Arc<AdmissionBook>>>);
 
-impl AdmissionCell {
+impl AdmissionInForce {
     /// The book as it stands.
     pub fn get(&self) -> Arc<AdmissionBook> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
