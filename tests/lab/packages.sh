@@ -6,7 +6,8 @@ set -euo pipefail
 # gcc, libc6-dev: the linker rustc calls. git: the architecture rules ask it for our files.
 wanted="gcc libc6-dev git mmdebstrap iproute2 nftables openssh-client util-linux mount e2fsprogs procps ca-certificates"
 # The tests of the agent's ports ask a real sshd for its effective configuration (sshd -T); none is ever started here.
-[ "${1:-}" != test ] || wanted+=" openssh-server"
+# Those of the backup engine ask restic, which judges what we write in its format.
+[ "${1:-}" != test ] || wanted+=" openssh-server restic"
 
 missing=
 for package in $wanted; do

@@ -101,9 +101,6 @@ pub enum Fault {
     /// Two entries of one name, or a name that is none: empty, `.`, `..`, with `/` or a zero byte.
     #[error("it has a name that no file can have")]
     Name,
-    /// A tree is reached through itself.
-    #[error("it contains itself")]
-    Cycle,
     /// The pack's own header and the index differ.
     #[error("its header and the index differ")]
     Header,
@@ -133,6 +130,10 @@ impl EngineError {
             Self::StaleCache => "remove the directory cache and run it again",
             Self::Worker => "report it with the journal of this run",
         }
+    }
+
+    pub(crate) fn blob(id: &Hash, fault: Fault) -> Self {
+        Self::Damaged { object: format!("blob {id}"), fault }
     }
 
     pub(crate) fn damaged(object: impl Into<String>, fault: Fault) -> Self {

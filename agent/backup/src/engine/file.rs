@@ -1,24 +1,20 @@
 //! restic's small files (`index/`, `snapshots/`): JSON, compressed, sealed, named by their hash.
 
-#[cfg(test)]
-use super::seal::{NONCE, OVERHEAD};
+use super::seal::{Cipher, NONCE, OVERHEAD};
 use tenure_trust::Hash;
 use tenure_trust::backup::{Object, ObjectKind};
 
 use super::error::{EngineError, Fault};
 use super::repository::Repository;
-use super::seal::Cipher;
 use super::store::Folder;
 
 /// Bytes of the largest such file that is read, sealed or decompressed.
 pub(crate) const MAX_FILE: usize = 64 << 20;
 /// What stands in front of compressed JSON; JSON itself begins with a bracket.
 const COMPRESSED: u8 = 2;
-#[cfg(test)]
 /// zstd's level for all that is not a file's contents.
 pub(crate) const LEVEL: i32 = 3;
 
-#[cfg(test)]
 /// JSON as an object that can be stored.
 pub(crate) fn encode(
     cipher: &Cipher,

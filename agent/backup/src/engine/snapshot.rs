@@ -9,6 +9,7 @@ use tenure_trust::{Hash, neutral};
 
 use super::error::{EngineError, Fault};
 use super::repository::Repository;
+use super::request::BackupRequest;
 
 /// Snapshots of one repository that are read at most: a generation has a few.
 const SNAPSHOTS: usize = 10_000;
@@ -43,6 +44,21 @@ struct Written {
     username: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tags: Vec<String>,
+}
+
+/// The JSON of a new snapshot.
+pub(crate) fn encode(request: &BackupRequest, tree: &Hash) -> Result<Vec<u8>, EngineError> {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let virtual_files = request.virtual_files.iter().map(|file| &file.path);
+    let written = Written {
+        time: request.started,
+        tree: *tree,
+        paths: request.paths.iter().chain(virtual_files).map(path).collect(),
+        hostname: request.hostname.clone(),
+        username: request.username.clone(),
+        tags: request.tags.clone(),
+    };
+    serde_json::to_vec(&written).map_err(|_| EngineError::Unfaithful)
 }
 
 /// Reads the JSON of a snapshot.
