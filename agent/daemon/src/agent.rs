@@ -175,7 +175,7 @@ impl Tools {
     fn event_start(&self, host: &HostName, paths: &Paths) {
         let now = self.clock.now();
         // What was under way when the agent ended; the first pass sees it and goes on from there.
-        let trial = paths.state("firewall/trial.json").exists();
+        let trial = ["firewall/trial.json", "ssh_access/trial.json"].iter().any(|t| paths.state(t).exists());
         let payload = json!({
             "agent": env!("CARGO_PKG_VERSION"),
             "host": host,

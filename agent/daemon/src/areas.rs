@@ -1,6 +1,7 @@
 //! The areas that this agent keeps, as one list; what is generic in `tenure-areas` becomes one object type here.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tenure_areas::area::{Approved, AreaSpec, Done, Finding, Now, Pending, Refusal, Unknown};
@@ -43,6 +44,15 @@ impl Area {
     /// Its name as an id.
     pub fn name(self) -> AreaName {
         AreaName::new(self.word()).expect("an area's name is a valid area name")
+    }
+
+    /// How often it looks while something is under way, where nothing rings when that comes about.
+    pub fn looks_every(self) -> Option<Duration> {
+        match self {
+            // Somebody logs in: sshd tells the journal and nobody else.
+            Self::SshAccess => Some(Duration::from_secs(1)),
+            Self::Firewall | Self::Patch => None,
+        }
     }
 
     /// What the policy lets it do.

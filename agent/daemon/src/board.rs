@@ -297,8 +297,9 @@ impl State {
             .iter()
             .filter(|f| !known.iter().any(|(kind, place)| *kind == f.kind && *place == f.place))
             .map(|f| (Outcome::Reported, f));
-        // What differs when a policy comes or a person asks is what they want changed, and nobody's drift.
-        let wanted = turn.reasons.iter().any(|r| matches!(r, Reason::Policy | Reason::Operator));
+        // What differs when a policy comes, a person asks or a trial ends is what they want changed, and nobody's drift.
+        let wanted =
+            turn.reasons.iter().any(|r| matches!(r, Reason::Policy | Reason::Operator | Reason::TrialDue));
         let outcome = if wanted { Outcome::Applied } else { Outcome::Restored };
         let mended = report.mended.iter().map(|f| (outcome, f));
         for (outcome, finding) in mended.chain(fresh) {

@@ -12,6 +12,7 @@ use tenure_areas::firewall::state::{
     self, CONFIRM, ConfirmRequest, Kept, REFUSED, TRIAL, Trial, whole_trial,
 };
 use tenure_areas::port::{ManagedFile, ManagedPath, PortError, PortResult, Query};
+use tenure_areas::ssh_access::state::{Trial as SshTrial, hash_of};
 use tenure_trust::HostName;
 
 use crate::areas::Area;
@@ -23,6 +24,7 @@ use crate::plan::host_plan;
 use crate::session::{self, Confirmer};
 use crate::socket::Desk;
 use crate::socket::wire::{Answer, Confirmed, Drift, Refused, Request, Status};
+use crate::ssh_trial;
 
 /// How long a lane may take for the pass that somebody waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -87,12 +89,19 @@ impl Counter {
                 .map_err(|e| failed("let the areas enforce again", &e))?;
         }
         remove(host, REFUSED).map_err(|e| failed("forget the ruleset that nobody confirmed", &e))?;
+        ssh_trial::allow_again(host).map_err(|e| failed("forget the logins that nobody proved", &e))?;
         self.lanes.values().for_each(|lane| lane.ring(Reason::Operator));
         Ok(Answer::Ringing)
     }
 
+    /// Whatever is on trial: a ruleset by this word, logins by the login that brought whoever asks here.
     fn confirm(&self, pid: u32) -> Result<Answer, Refused> {
-        let trial = self.running_trial("confirmed")?;
+        let logins = self.waiting_logins()?;
+        let trial = match (self.running_trial("confirmed"), &logins) {
+            (Ok(trial), _) => trial,
+            (Err(_), Some(logins)) => return self.confirm_logins(pid, logins.from_boot_ms),
+            (Err(refused), None) => return Err(refused),
+        };
         let switched = self.switched_before(&trial)?;
         let by = session::confirmer(pid, switched)
             .map_err(|e| Refused::new(format!("not confirmed: {e}"), e.hint()))?;
@@ -126,11 +135,69 @@ impl Counter {
         let told = format!("firewall g{number} confirmed by {by}");
         let version = self.tools.policy.get().and_then(|held| held.version());
         Entry::new(Kind::TrialConfirmed, &told).area(Area::Firewall).version(version).write();
-        Ok(Answer::Confirmed(Confirmed { number, by, at: now.wall }))
+        let ssh_access = match logins {
+            Some(_) => Some(self.word_on_logins()?),
+            None => None,
+        };
+        Ok(Answer::Confirmed(Confirmed { number: Some(number), by, at: now.wall, ssh_access }))
     }
 
+    fn confirm_logins(&self, pid: u32, switched: u64) -> Result<Answer, Refused> {
+        let by = session::confirmer(pid, switched)
+            .map_err(|e| Refused::new(format!("not confirmed: {e}"), e.hint()))?;
+        let word = self.word_on_logins()?;
+        if self.waiting_logins()?.is_some() {
+            let what =
+                format!("not confirmed: {by} did not come in by a key of the policy from where it lists it");
+            return Err(Refused::new(what, word));
+        }
+        let at = self.tools.clock.now().wall;
+        Ok(Answer::Confirmed(Confirmed { number: None, by, at, ssh_access: Some(word) }))
+    }
+
+    /// Has the lane look who came in, and says how the trial of logins stands then.
+    fn word_on_logins(&self) -> Result<String, Refused> {
+        self.pass_of(Area::SshAccess)?;
+        if self.waiting_logins()?.is_none() {
+            return Ok("the policy's logins are in force, the other ways in by SSH are closed".into());
+        }
+        let board = self.tools.board.snapshot();
+        let pending = board.areas.into_iter().find(|a| a.area == Area::SshAccess).and_then(|a| a.pending);
+        let next = pending.and_then(|pending| pending.next);
+        Ok(next.unwrap_or_else(|| self.last_word(Area::SshAccess)))
+    }
+
+    fn waiting_logins(&self) -> Result<Option<SshTrial>, Refused> {
+        ssh_trial::waiting(&*self.tools.host).map_err(|e| failed("read the trial of logins", &e))
+    }
+
+    /// Gives up whatever is on trial.
     fn revert(&self) -> Result<Answer, Refused> {
-        let trial = self.running_trial("given up")?;
+        let logins = self.waiting_logins()?;
+        let ruleset = match (self.running_trial("given up"), &logins) {
+            (Ok(trial), _) => Some(trial),
+            (Err(_), Some(_)) => None,
+            (Err(refused), None) => return Err(refused),
+        };
+        if let Some(logins) = &logins {
+            let at = self.tools.clock.now().wall;
+            ssh_trial::give_up(&*self.tools.host, logins, at)
+                .map_err(|e| failed("give the trial of logins up", &e))?;
+            self.pass_of(Area::SshAccess)?;
+            if self.waiting_logins()?.is_some() {
+                let what = format!("logins are still on trial: {}", self.last_word(Area::SshAccess));
+                return Err(Refused::new(
+                    what,
+                    "wait: no old way in is closed, and it goes back when the trial ends",
+                ));
+            }
+            self.event("revert", json!({ "ssh_access": hash_of(&logins.section) }));
+        }
+        let number = ruleset.map(|trial| self.revert_ruleset(&trial)).transpose()?;
+        Ok(Answer::Reverted { number, ssh_access: logins.is_some() })
+    }
+
+    fn revert_ruleset(&self, trial: &Trial) -> Result<u32, Refused> {
         let (number, hash) = (trial.new.number, trial.new.hash);
         let at = self.tools.clock.now().wall;
         let refused = state::Refused { number, hash, why: "somebody gave it up".into(), at };
@@ -144,7 +211,7 @@ impl Counter {
             return Err(Refused::new(what, "wait: the kernel falls back by itself when the trial ends"));
         }
         self.event("revert", json!({ "number": number, "hash": hash }));
-        Ok(Answer::Reverted { number })
+        Ok(number)
     }
 
     fn lift(&self, area: Area) -> Result<Answer, Refused> {

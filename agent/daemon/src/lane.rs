@@ -162,6 +162,7 @@ impl Worker {
             let left = pending.until.duration_since(after.wall);
             let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
             alarms.push((ended + left + AFTER_LIMIT, Reason::TrialDue));
+            alarms.extend(self.area.looks_every().map(|pause| (ended + pause, Reason::TrialDue)));
         }
         let failed = report.done.iter().any(|d| d.error.is_some());
         if clock_wrong || failed || report.verdict == Verdict::Unknown {
@@ -228,7 +229,7 @@ fn pass(
 /// What the journal is told of a pass: what changed, and what a person must see to.
 fn tell(area: Area, version: Option<PolicyVersion>, report: &Report, reasons: &BTreeSet<Reason>) {
     let entry = |kind, message: &str| Entry::new(kind, message).area(area).version(version);
-    let wanted = reasons.contains(&Reason::Policy) || reasons.contains(&Reason::Operator);
+    let wanted = [Reason::Policy, Reason::Operator, Reason::TrialDue].iter().any(|r| reasons.contains(r));
     let (kind, word) = if wanted { (Kind::Applied, "applied") } else { (Kind::Restored, "restored") };
     for finding in &report.mended {
         let by = finding.by.as_ref().map(|a| format!(" (pid {} {})", a.pid, a.comm)).unwrap_or_default();

@@ -31,5 +31,6 @@ pub mod session;
 pub mod socket;
 pub mod sockets;
 pub mod sources;
+pub mod ssh_trial;
 pub mod time_floor;
 pub mod watch;

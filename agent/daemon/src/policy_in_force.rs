@@ -21,7 +21,7 @@ impl Held {
         Self { verified, confirm_within: None, from }
     }
 
-    /// The same with another limit for the trial of its ruleset, in seconds (`apply --confirm-within`).
+    /// The same with another limit for the trials of its ruleset and logins, in seconds (`apply --confirm-within`).
     #[must_use]
     pub fn confirm_within(mut self, seconds: Option<u32>) -> Self {
         self.confirm_within = seconds;
@@ -33,6 +33,9 @@ impl Held {
         let mut policy = self.verified.value().clone();
         if let (Some(seconds), Some(firewall)) = (self.confirm_within, &mut policy.firewall) {
             firewall.confirm.within_seconds = seconds;
+        }
+        if let (Some(seconds), Some(access)) = (self.confirm_within, &mut policy.ssh_access) {
+            access.confirm_within_seconds = seconds;
         }
         policy
     }

@@ -180,6 +180,12 @@ pub enum Query {
         /// Client's address.
         addr: String,
     },
+    /// What sshd wrote to the journal since that moment of this boot, as root: `journalctl -o json` with MESSAGE, _PID,
+    /// _UID and _EXE of each entry, oldest first; the newest when there are very many.
+    SshdJournal {
+        /// Milliseconds since boot (CLOCK_BOOTTIME).
+        since_boot_ms: u64,
+    },
     /// Installed packages: `dpkg-query -W` as `name\tversion\tarch\tstatus` lines.
     Packages,
     /// `apt-get --simulate dist-upgrade` without locks: its `Inst` lines tell pending upgrades with their archive.

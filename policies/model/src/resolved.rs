@@ -197,7 +197,7 @@ pub struct ManagementPath {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
-    /// Seconds until the kernel falls back by itself, 5 to 3600.
+    /// Seconds until it goes back by itself, 5 to 3600.
     pub within_seconds: u32,
     /// Who confirms.
     pub by: ConfirmBy,
@@ -207,7 +207,8 @@ pub struct Confirm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConfirmBy {
-    /// A person who types `tenure-agent confirm` in a session opened after the switch.
+    /// A person: for a ruleset one who types `tenure-agent confirm` in a session opened after the switch, for logins one
+    /// of management who logs in.
     Person,
     /// One of these hosts, which connects anew; a person can always confirm too. Never empty.
     Hosts(Vec<Prober>),
@@ -221,6 +222,8 @@ pub struct SshAccessSection {
     pub logins: Vec<Login>,
     /// The people of the policy's `management` who log in here: one of them must always be able to. Sorted.
     pub management: Vec<PersonName>,
+    /// How long a change that takes a way in away waits for a login of management by a key of it, in seconds, 5 to 3600.
+    pub confirm_within_seconds: u32,
     /// What to do about keys in homes that the policy does not name.
     pub unmanaged_keys: UnmanagedKeys,
 }

@@ -42,6 +42,7 @@ pub fn key(query: &Query) -> &'static str {
         Query::Flows => "flows",
         Query::Interfaces => "interfaces",
         Query::SshdEffective { .. } => "sshd",
+        Query::SshdJournal { .. } => "journal",
         Query::Packages => "packages",
         Query::PendingUpgrades => "upgrades",
         Query::Kernel => "kernel",

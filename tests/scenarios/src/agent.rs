@@ -181,19 +181,19 @@ impl Fleet {
     /// When they do not in time.
     pub fn await_rest(&self) -> Result<()> {
         for area in ["firewall", "ssh_access"] {
-            self.await_area(area, "at rest", |a| {
-                matches!(a["verdict"].as_str(), Some("compliant" | "remediated")) && a["pending"].is_null()
-            })?;
+            self.await_area(area, "at rest", at_rest)?;
         }
         Ok(())
     }
 
-    /// Waits for a trial and confirms it as marit in a new session from the office.
+    /// Waits for a trial and confirms it as marit in a new session from the office, by which her login is proved too.
     ///
     /// # Errors
     /// When no trial starts, or confirming is refused.
     pub fn confirm_soon(&self) -> Result<()> {
         self.await_trial()?;
+        // Who comes before the policy's logins are tried proves nothing about them.
+        self.await_area("ssh_access", "on trial or at rest", |a| a["pending"].is_object() || at_rest(a))?;
         let mut last = None;
         // While sshd reads its new configuration it does not listen: a person tries again too.
         let confirmed = wait_for("to confirm", SOON, || {
@@ -204,6 +204,14 @@ impl Fleet {
             Some(Ok(Login::In(output))) if output.ok() && confirmed.is_ok() => Ok(()),
             other => Err(format!("confirm: {other:?}\n{}", self.journal()).into()),
         }
+    }
+
+    /// Waits until logins are on trial.
+    ///
+    /// # Errors
+    /// When none are in time.
+    pub fn await_login_trial(&self) -> Result<Duration> {
+        self.await_area("ssh_access", "a trial", |a| a["pending"].is_object())
     }
 
     /// Waits until a ruleset is on trial.
@@ -245,4 +253,9 @@ impl Fleet {
         let argv = ["journalctl", "--no-pager", "-n", "60", "-u", "tenure-agent", "-u", "tenure-firewall"];
         self.web1.exec(&argv).map(|output| output.said()).unwrap_or_default()
     }
+}
+
+/// Keeps its policy, and nothing is under way.
+fn at_rest(area: &Value) -> bool {
+    matches!(area["verdict"].as_str(), Some("compliant" | "remediated")) && area["pending"].is_null()
 }

@@ -1,11 +1,11 @@
 //! `apply`, `confirm`, `revert`, `lift`: through the running agent where one runs, else as an agent for as long as it takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use tenure_areas::area::Done;
+use tenure_areas::area::{Done, Pending};
 use tenure_sys::clock;
 
 use super::look::{absolute, exit_of, unexpected};
@@ -20,7 +20,7 @@ use crate::linux::{ChangeLog, LinuxHost};
 use crate::output::Output;
 use crate::paths::Paths;
 use crate::socket::client::{AskError, ask};
-use crate::socket::wire::{Answer, Request, Status};
+use crate::socket::wire::{Answer, Confirmed, Request, Status};
 use crate::sources::Directory;
 
 /// How often the agent is asked how far it is.
@@ -52,24 +52,35 @@ pub(super) fn apply(config: &Path, args: &ApplyArgs, out: Output) -> Result<Exit
     finish(followed?, out)
 }
 
-/// Keeps the ruleset on trial.
+/// Keeps what is on trial.
 pub(super) fn confirm(out: Output) -> Result<Exit, Failure> {
     match ask_there(&Request::Confirm)? {
         Answer::Confirmed(confirmed) => {
             out.document(&confirmed);
-            out.line(&format!("ruleset g{} is confirmed by {}", confirmed.number, confirmed.by));
+            let Confirmed { number, by, at: _, ssh_access } = confirmed;
+            if let Some(number) = number {
+                out.line(&format!("ruleset g{number} is confirmed by {by}"));
+            }
+            if let Some(word) = ssh_access {
+                out.line(&format!("SSH access: {word}"));
+            }
             Ok(Exit::Clean)
         }
         answer => Err(unexpected(answer)),
     }
 }
 
-/// Gives the ruleset on trial up.
+/// Gives up what is on trial.
 pub(super) fn revert(out: Output) -> Result<Exit, Failure> {
     match ask_there(&Request::Revert)? {
-        Answer::Reverted { number } => {
-            out.document(&serde_json::json!({ "reverted": number }));
-            out.line(&format!("ruleset g{number} is given up, the one before it is in force"));
+        Answer::Reverted { number, ssh_access } => {
+            out.document(&serde_json::json!({ "reverted": number, "ssh_access": ssh_access }));
+            if let Some(number) = number {
+                out.line(&format!("ruleset g{number} is given up, the one before it is in force"));
+            }
+            if ssh_access {
+                out.line("the logins on trial are given up, who gets in by SSH is as before");
+            }
             out.note("it is not tried again before `tenure-agent apply` or another policy");
             Ok(Exit::Clean)
         }
@@ -189,7 +200,7 @@ fn setup(
 fn ask_there(request: &Request) -> Result<Answer, Failure> {
     ask(&Paths::of_host().socket(), request).map_err(|e| match e {
         AskError::NotRunning { .. } => Failure::new(
-            "no agent runs, so no ruleset is on trial that it could confirm",
+            "no agent runs, so nothing is on trial that it could confirm",
         )
         .hint("a trial that an ended agent left falls back by itself; `tenure-agent apply` begins anew"),
         e => e.into(),
@@ -238,7 +249,7 @@ fn follow(paths: &Paths, out: Output) -> Result<Status, Failure> {
     }
     let progress = out.progress("looking at the host");
     let deadline = clock::monotonic() + PATIENCE;
-    let mut told = None;
+    let mut told = BTreeSet::new();
     loop {
         let status = status_now(paths)?;
         let passed = answered(&status.board);
@@ -246,17 +257,18 @@ fn follow(paths: &Paths, out: Output) -> Result<Status, Failure> {
             status.board.absent.contains(&area)
                 || passed.get(&area).copied().unwrap_or(0) > before.get(&area).copied().unwrap_or(0)
         });
-        let pending = status.board.areas.iter().find_map(|a| a.pending.as_ref());
-        match pending {
+        let pending: Vec<&Pending> = status.board.areas.iter().filter_map(|a| a.pending.as_ref()).collect();
+        for pending in &pending {
+            let next = pending.next.as_deref().unwrap_or("wait");
+            let left = duration::words(pending.until.duration_since(status.now).as_secs());
+            if told.insert((pending.what.clone(), next.to_owned())) {
+                progress.pause(|| out.note(&format!("{}, {left} left: {next}", pending.what)));
+            }
+        }
+        match pending.into_iter().min_by_key(|pending| pending.until) {
             Some(pending) => {
                 let left = pending.until.duration_since(status.now).as_secs();
                 let next = pending.next.as_deref().unwrap_or("wait");
-                if told.as_ref() != Some(&pending.what) {
-                    progress.pause(|| {
-                        out.note(&format!("{}, {} left: {next}", pending.what, duration::words(left)));
-                    });
-                    told = Some(pending.what.clone());
-                }
                 progress.say(&format!("{}: {} left; {next}", pending.what, duration::words(left)));
                 if left < -AFTER_LIMIT {
                     return Ok(status);

@@ -12,7 +12,7 @@ use tenure_areas::port::{
 };
 use tenure_sys::command::{Program, capture};
 use tenure_sys::files::{self, BaseDir, Expect, FileError, Kind, Put, Roots};
-use tenure_sys::{proc, text};
+use tenure_sys::{clock, proc, text};
 
 use super::memo::{Memo, Source};
 use super::ruleset::Ruleset;
@@ -97,6 +97,10 @@ impl HostRead for LinuxHost {
                 self.memo.answer(query, Source::Sshd, || {
                     run("asking sshd for its effective configuration", &program)
                 })
+            }
+            Query::SshdJournal { since_boot_ms } => {
+                let program = journal(*since_boot_ms);
+                run("reading sshd's words in the journal", &program)
             }
             Query::Packages => self.memo.answer(query, Source::Packages, || {
                 let format = "-f=${Package}\\t${Version}\\t${Architecture}\\t${db:Status-Abbrev}\\n";
@@ -232,6 +236,18 @@ fn effective(user: &str, addr: &str) -> PortResult<Program> {
     let local = if addr.is_ipv4() { "0.0.0.0" } else { "::" };
     let connection = format!("user={user},addr={addr},host={addr},laddr={local},lport=22");
     Ok(Program::new(SSHD, ["-T", "-C", &connection].map(OsString::from)))
+}
+
+/// `journalctl`: what root's sshd said in this boot since that moment, oldest first. The clock is the journal's own, so
+/// the moment is told by its age, a second more than it has.
+fn journal(since_boot_ms: u64) -> Program {
+    let age = clock::boottime().as_millis().saturating_sub(u128::from(since_boot_ms)) / 1000 + 1;
+    let args = ["--boot", "--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,_PID,_UID,_EXE"];
+    let newest = ["--lines=20000".to_owned(), format!("--since=-{age}s")];
+    // Matches of one field are alternatives, those of different fields must all hold (journalctl(1)).
+    let whose = ["_UID=0", "SYSLOG_IDENTIFIER=sshd", "SYSLOG_IDENTIFIER=sshd-session"];
+    let args = args.into_iter().map(OsString::from).chain(newest.map(OsString::from));
+    Program::new("/usr/bin/journalctl", args.chain(whose.map(OsString::from))).cap(32 << 20)
 }
 
 fn run(doing: &str, program: &Program) -> PortResult<Vec<u8>> {

@@ -28,9 +28,9 @@ pub enum Request {
     Plan,
     /// Make a pass of every area now; areas that were given back are kept again.
     Apply,
-    /// Keep the ruleset that is on trial.
+    /// Keep what is on trial.
     Confirm,
-    /// Give up the ruleset that is on trial.
+    /// Give up what is on trial.
     Revert,
     /// What was changed by others and what became of it.
     Drift,
@@ -57,8 +57,10 @@ pub enum Answer {
     Confirmed(Confirmed),
     /// To `revert`: what went back.
     Reverted {
-        /// The ruleset that was given up.
-        number: u32,
+        /// The ruleset that was given up, if one was on trial.
+        number: Option<u32>,
+        /// Were logins on trial and given up?
+        ssh_access: bool,
     },
     /// To `drift`.
     Drift(Drift),
@@ -148,12 +150,14 @@ pub struct AreaPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmed {
-    /// The ruleset's number.
-    pub number: u32,
+    /// The ruleset's number; none when only logins were on trial.
+    pub number: Option<u32>,
     /// Who confirmed it.
     pub by: Confirmer,
     /// When.
     pub at: Timestamp,
+    /// How the trial of who gets in by SSH stands, if there was one.
+    pub ssh_access: Option<String>,
 }
 
 /// What was changed by others.

@@ -38,6 +38,8 @@ struct State {
     boots: u32,
     files: Files,
     sshd: sshd::Config,
+    /// What sshd wrote to the journal in this boot.
+    journal: Vec<sshd::Entry>,
     nft: Ruleset,
     nft_changes: Vec<NftChange>,
     warmed: bool,
@@ -78,6 +80,7 @@ impl FakeHost {
             boots: 1,
             sshd: sshd::Config::read(&files),
             files,
+            journal: Vec::new(),
             nft: Ruleset::default(),
             nft_changes: Vec::new(),
             warmed: false,
@@ -127,6 +130,7 @@ impl FakeHost {
         state.warmed = false;
         state.dead = false;
         state.files.forget_beneath("/run/");
+        state.journal.clear();
         state.sshd = sshd::Config::read(&state.files);
     }
 
@@ -245,7 +249,30 @@ impl FakeHost {
         let addr = addr.parse().expect("a test has an address");
         let state = self.state();
         let door = sshd::Door { running: &state.sshd, files: &state.files, now: state.wall };
-        door.by_key(user, &key.blob, addr)
+        door.by_key(user, &key.blob, addr).is_some()
+    }
+
+    /// Somebody with this key logs in, if sshd lets them; the journal tells of it as sshd does.
+    pub fn log_in(&self, user: &str, key: &str, addr: &str) -> bool {
+        let key = crate::ssh_access::keys::parse_line(key.as_bytes()).expect("a test has a key");
+        let addr = addr.parse().expect("a test has an address");
+        let mut state = self.state();
+        let door = sshd::Door { running: &state.sshd, files: &state.files, now: state.wall };
+        let Some(place) = door.by_key(user, &key.blob, addr) else { return false };
+        let verbose = door.is_verbose(user, addr);
+        let pid = 4000 + u32::try_from(state.journal.len()).expect("a test has few logins");
+        let login = sshd::Login { user, key: &key, addr, place: &place, pid };
+        let entries = login.entries(verbose, state.wall, state.since_boot_ms);
+        state.journal.extend(entries);
+        true
+    }
+
+    /// Somebody else than sshd writes this to the journal, as this user.
+    pub fn write_journal_as(&self, uid: u32, exe: &str, message: &str) {
+        let mut state = self.state();
+        let (at, since_boot_ms) = (state.wall, state.since_boot_ms);
+        let (exe, message) = (exe.to_owned(), message.to_owned());
+        state.journal.push(sshd::Entry { at, since_boot_ms, pid: 3999, uid, exe, message });
     }
 
     /// Does sshd, as it runs now, let somebody with the account's password in?
@@ -380,6 +407,9 @@ impl HostRead for FakeHost {
                 let failed = |why: String| PortError::Failed { doing: "sshd -T".into(), why };
                 let addr = sshd::argument(user, addr)?;
                 sshd::Config::read(&state.files).effective(user, addr).map(String::into_bytes).map_err(failed)
+            }
+            Query::SshdJournal { since_boot_ms } => {
+                Ok(sshd::journal(state.journal.iter().filter(|e| e.since_boot_ms >= *since_boot_ms)))
             }
             Query::Packages => Ok(packages::dpkg_query(&state.packages)),
             Query::PendingUpgrades => Ok(packages::apt_simulate(&state.packages)),

@@ -17,7 +17,7 @@ use crate::ssh_access::effective::{Settings, glob, host_matches, may_try, parse}
 use crate::ssh_access::keys;
 
 /// Keyword, default as printed, kind of value.
-const KEYWORDS: [(&str, &str, Value); 28] = [
+const KEYWORDS: [(&str, &str, Value); 29] = [
     ("allowgroups", "", Value::List),
     ("allowusers", "", Value::Users),
     ("authenticationmethods", "any", Value::Text),
@@ -33,6 +33,7 @@ const KEYWORDS: [(&str, &str, Value); 28] = [
     ("hostbasedauthentication", "no", Value::Flag),
     ("kbdinteractiveauthentication", "yes", Value::Flag),
     ("kerberosauthentication", "no", Value::Flag),
+    ("loglevel", "INFO", Value::Text),
     ("passwordauthentication", "yes", Value::Flag),
     ("permitemptypasswords", "no", Value::Flag),
     ("permitrootlogin", "without-password", Value::Root),
@@ -54,7 +55,7 @@ const ACCEPTED: &str = "ssh-ed25519-cert-v01@openssh.com,ecdsa-sha2-nistp256-cer
     ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,sk-ssh-ed25519@openssh.com,sk-ecdsa-sha2-nistp256@openssh.com,\
     rsa-sha2-512,rsa-sha2-256";
 /// Accepted in a configuration and without meaning here.
-const OTHERS: [&str; 4] = ["acceptenv", "subsystem", "banner", "loglevel"];
+const OTHERS: [&str; 3] = ["acceptenv", "subsystem", "banner"];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Value {
@@ -238,19 +239,32 @@ pub(super) struct Door<'a> {
 }
 
 impl Door<'_> {
-    pub(super) fn by_key(&self, user: &str, blob: &[u8], addr: IpAddr) -> bool {
-        let Some((account, settings)) = self.asked(user, addr) else { return false };
+    /// Where the key stands by which somebody gets in, `path:line`.
+    pub(super) fn by_key(&self, user: &str, blob: &[u8], addr: IpAddr) -> Option<String> {
+        let (account, settings) = self.asked(user, addr)?;
         let on = |keyword: &str| settings.get(keyword).and_then(|v| v.first()).map_or("", String::as_str);
         if on("pubkeyauthentication") != "yes" || (account.uid == 0 && on("permitrootlogin") == "no") {
-            return false;
+            return None;
         }
-        let paths = on("authorizedkeysfile").split_whitespace().map(|pattern| {
+        let methods = on("authenticationmethods");
+        if !methods.is_empty() && !methods.split_whitespace().any(|m| matches!(m, "any" | "publickey")) {
+            return None;
+        }
+        let mut paths = on("authorizedkeysfile").split_whitespace().map(|pattern| {
             let path = pattern.replace("%h", &account.home).replace("%u", user);
             if path.starts_with('/') { path } else { format!("{}/{path}", account.home) }
         });
-        paths.filter_map(|path| self.readable(&path, &account)).any(|bytes| {
-            keys::parse(&bytes).iter().any(|(_, key)| key.blob == blob && self.admits(key, addr))
+        paths.find_map(|path| {
+            let lines = keys::parse(&self.readable(&path, &account)?);
+            let (line, _) = lines.iter().find(|(_, key)| key.blob == blob && self.admits(key, addr))?;
+            Some(format!("{path}:{line}"))
         })
+    }
+
+    /// Does sshd's log of this connection name the files of keys?
+    pub(super) fn is_verbose(&self, user: &str, addr: IpAddr) -> bool {
+        let said = self.running.effective(user, addr).unwrap_or_default();
+        said.lines().any(|line| matches!(line, "loglevel VERBOSE" | "loglevel DEBUG"))
     }
 
     pub(super) fn by_password(&self, user: &str, addr: IpAddr) -> bool {
@@ -298,5 +312,54 @@ impl Door<'_> {
             end.is_ok_and(|end| self.now <= end.timestamp())
         });
         from && lasts
+    }
+}
+
+/// An entry of the journal.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) at: Timestamp,
+    pub(super) since_boot_ms: u64,
+    pub(super) pid: u32,
+    pub(super) uid: u32,
+    pub(super) exe: String,
+    pub(super) message: String,
+}
+
+/// As `journalctl -o json` prints them.
+pub(super) fn journal<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
+    let line = |entry: &Entry| {
+        let value = serde_json::json!({
+            "__REALTIME_TIMESTAMP": entry.at.as_microsecond().to_string(),
+            "_PID": entry.pid.to_string(),
+            "_UID": entry.uid.to_string(),
+            "_EXE": entry.exe,
+            "MESSAGE": entry.message,
+        });
+        format!("{value}\n").into_bytes()
+    };
+    entries.flat_map(line).collect()
+}
+
+/// A login by key.
+pub(super) struct Login<'a> {
+    pub(super) user: &'a str,
+    pub(super) key: &'a keys::KeyLine,
+    pub(super) addr: IpAddr,
+    pub(super) place: &'a str,
+    pub(super) pid: u32,
+}
+
+impl Login<'_> {
+    /// What sshd writes of it (OpenSSH 9.2).
+    pub(super) fn entries(&self, verbose: bool, at: Timestamp, since_boot_ms: u64) -> Vec<Entry> {
+        let Self { user, key, addr, place, pid } = self;
+        let kind = key.kind.strip_prefix("ssh-").unwrap_or(&key.kind).to_uppercase();
+        let print = key.fingerprint();
+        let found = format!("Accepted key {kind} {print} found at {place}");
+        let accepted = format!("Accepted publickey for {user} from {addr} port 51000 ssh2: {kind} {print}");
+        let entry =
+            |message| Entry { at, since_boot_ms, pid: *pid, uid: 0, exe: "/usr/sbin/sshd".into(), message };
+        verbose.then_some(found).into_iter().chain([accepted]).map(entry).collect()
     }
 }

@@ -16,7 +16,15 @@ pub(super) fn ssh_access() -> Law<SshAccess> {
     }
     fn enforced() -> FakeHost {
         let host = fresh();
-        let _ = ssh::turn(&host, &ssh::section(), tenure_policy::resolved::Mode::Enforce);
+        let _ = ssh::proved_by(&host, &ssh::section(), MARIT);
+        host
+    }
+    fn other() -> FakeHost {
+        let host = fresh();
+        let mut section = ssh::section();
+        section.logins.iter_mut().for_each(|l| l.from = vec!["198.51.100.0/24".parse().expect("a network")]);
+        section.logins[1].from.push("203.0.113.9/32".parse().expect("a network"));
+        let _ = ssh::proved_by(&host, &section, MARIT);
         host
     }
     fn edited() -> FakeHost {
@@ -49,12 +57,17 @@ pub(super) fn ssh_access() -> Law<SshAccess> {
         section: ssh::section(),
         starts: vec![
             ("fresh", fresh),
+            ("another policy", other),
             ("edited drop-in", edited),
             ("planted keys", planted),
             ("all deleted", wiped),
             ("broken drop-in", broken),
         ],
-        help: |_| {},
+        help: |host| {
+            // What nobody proved is asked for again by an operator; then marit logs in.
+            host.delete(crate::ssh_access::state::REFUSED);
+            host.log_in("admin", MARIT, OFFICE);
+        },
         open: |host| host.lets_in("admin", MARIT, OFFICE),
         refused: vec![nobody, ended],
         spare: &[],

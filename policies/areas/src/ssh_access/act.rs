@@ -24,7 +24,8 @@ fn carry_out(step: &Step, host: &dyn HostWrite) -> PortResult<()> {
     match step {
         Step::Keep { file }
         | Step::PutKeys { file, .. }
-        | Step::PutDropIn { file }
+        | Step::PutDropIn { file, .. }
+        | Step::Record { file, .. }
         | Step::Settle { file } => host.put(file),
         Step::RemoveKeys { path }
         | Step::RemoveDropIn { path }

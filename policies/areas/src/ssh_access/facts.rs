@@ -8,6 +8,7 @@ use tenure_trust::Hash;
 
 use super::config::{Reading, Setting};
 use super::effective::Settings;
+use super::state::Record;
 
 /// The facts of the area.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub struct Facts {
     pub reloaded: Option<Hash>,
     /// What stood at our places before the first change; absent before that.
     pub before: Option<Before>,
+    /// The trial under way, what was proved and what was given up.
+    pub record: Record,
     /// Accounts of logins, and others that could log in: those with a shell and a password or a key.
     pub accounts: BTreeMap<String, Account>,
     /// Accounts that could log in but were too many to ask sshd about.

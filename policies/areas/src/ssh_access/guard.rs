@@ -8,11 +8,17 @@ use tenure_policy::resolved::Login;
 use super::config::Reading;
 use super::facts::{Facts, Managed};
 use super::plan::{key_path, management};
-use super::step::Step;
-use super::{DROP_IN, Desired, KEYS, config, render};
+use super::step::{DropIn, Step};
+use super::{DROP_IN, Desired, KEYS, beside, config, render, trial};
 use crate::area::{Approved, Plan, Refusal};
 
 pub(super) fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Result<Approved<Step>, Refusal> {
+    // Going back from a trial, during which nothing of what stood before was away.
+    let back =
+        |step: &Step| matches!(step, Step::PutDropIn { is: DropIn::Old, .. } | Step::RemoveDropIn { .. });
+    if plan.steps.iter().any(back) {
+        return Ok(Approved::by_guard(plan));
+    }
     if matches!(facts.reading, Reading::Never | Reading::Sometimes) {
         return Err(Refusal {
             kind: "drop-in-not-read".into(),
@@ -35,6 +41,7 @@ pub(super) fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Resul
             hint: "mend it, then the next pass goes on".into(),
         });
     }
+    let desired = &trial::in_charge(desired, facts);
     let all: Vec<&Login> = desired.section.logins.iter().collect();
     let ways = management(desired, &all);
     if ways.iter().any(|login| leads_in(login, &plan, facts)) {
@@ -69,7 +76,8 @@ fn leads_in(login: &Login, plan: &Plan<Step>, facts: &Facts) -> bool {
         .collect();
     shell
         && render::lines(login).iter().any(|line| lines.contains(line.as_str()))
-        && render::allow_users(&[login]).iter().any(|pattern| allowed.contains(pattern.as_str()))
+        && (render::allow_users(&[login]).iter().any(|pattern| allowed.contains(pattern.as_str()))
+            || beside::lets_in(&drop_in, login))
 }
 
 /// What would stand at a path when the plan is done.
@@ -77,7 +85,7 @@ fn last_text(plan: &Plan<Step>, seen: Option<&Managed>, at: &str) -> String {
     let mut text = seen.and_then(Managed::text).unwrap_or_default().to_owned();
     for step in &plan.steps {
         match step {
-            Step::PutKeys { file, .. } | Step::PutDropIn { file } if file.path.as_str() == at => {
+            Step::PutKeys { file, .. } | Step::PutDropIn { file, .. } if file.path.as_str() == at => {
                 text = String::from_utf8_lossy(&file.bytes).into_owned();
             }
             Step::RemoveKeys { path } | Step::RemoveDropIn { path } if path.as_str() == at => text.clear(),

@@ -3,16 +3,20 @@
 
 pub mod accounts;
 mod act;
+pub mod beside;
 pub mod config;
 pub mod effective;
 pub mod facts;
 mod guard;
+pub mod journal;
 pub mod keys;
 pub mod matrix;
 mod observe;
 mod plan;
 pub mod render;
+pub mod state;
 pub mod step;
+mod trial;
 
 use tenure_policy::resolved::SshAccessSection;
 
@@ -55,7 +59,7 @@ impl AreaSpec for SshAccess {
         observe::observe(host, desired)
     }
     fn plan(desired: &Desired, facts: &Facts, now: &Now) -> Plan<Step> {
-        plan::plan(desired, facts, now.wall)
+        trial::plan(desired, facts, now)
     }
     fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Result<Approved<Step>, Refusal> {
         guard::guard(desired, plan, facts)
@@ -69,4 +73,8 @@ impl AreaSpec for SshAccess {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod trial_tests;

@@ -10,6 +10,7 @@ use super::accounts::{self, Account as Entry};
 use super::config::{self, DIRECTORY, MAIN, Reading, Setting};
 use super::effective;
 use super::facts::{Account, Answer, Before, Facts, Managed, OtherKey, Place, Probe, Seen};
+use super::state::Record;
 use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys};
 use crate::area::Unknown;
 use crate::port::{Beneath, EntryKind, HostRead, Owner, PortError, PortResult, Query};
@@ -26,7 +27,9 @@ const RIVALS_LIMIT: usize = 200;
 const IN_HOMES: [&str; 2] = [".ssh/authorized_keys", ".ssh/authorized_keys2"];
 
 pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, Unknown> {
-    let mut seer = Seer { host, untrusted: Vec::new(), other_keys: Vec::new(), seen: BTreeSet::new() };
+    let (record, untrusted) = Record::look(host)?;
+    let desired = &record.in_play(desired);
+    let mut seer = Seer { host, untrusted, other_keys: Vec::new(), seen: BTreeSet::new() };
     let passwd = accounts::passwd(&seer.system_file("/etc/passwd")?);
     let passwords = accounts::with_password(&seer.system_file("/etc/shadow")?);
     let (reading, rivals, elsewhere) = seer.configuration();
@@ -66,6 +69,7 @@ pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, U
         directories: seer.directories(),
         reloaded: seer.reloaded(),
         before,
+        record,
         accounts: could.iter().map(account).collect(),
         not_asked: u32::try_from(could.len() - asked.len()).unwrap_or(u32::MAX),
         probes,

@@ -9,14 +9,15 @@ use tenure_trust::Hash;
 
 use super::facts::{Before, Facts, Managed};
 use super::render::{self, MODE};
-use super::step::{Step, Undo};
+use super::step::{DropIn, Step, Undo};
 use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys};
 use crate::area::{Finding, Plan, Weight};
 use crate::port::{ManagedFile, ManagedPath};
 
 mod asserted;
 
-pub(super) fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan<Step> {
+/// What differs from a section, and how it is put in place at once.
+pub(super) fn enforce(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan<Step> {
     let holding = holding(desired, facts, now);
     let mut out = Draft { facts, findings: Vec::new() };
     out.logins(desired, &holding, now);
@@ -42,7 +43,8 @@ pub(super) fn lift(facts: &Facts) -> Plan<Step> {
         match &before.drop_in {
             Some(text) => {
                 let mode = before.drop_in_mode.unwrap_or(MODE);
-                steps.push(Step::PutDropIn { file: ManagedFile { mode, ..file(DROP_IN, text) } });
+                let file = ManagedFile { mode, ..file(DROP_IN, text) };
+                steps.push(Step::PutDropIn { file, is: DropIn::Old });
             }
             None => steps.push(Step::RemoveDropIn { path: path(DROP_IN) }),
         }
@@ -59,6 +61,7 @@ pub(super) fn lift(facts: &Facts) -> Plan<Step> {
         for name in facts.key_files.keys().filter(|name| !before.key_files.contains_key(*name)) {
             steps.push(Step::RemoveKeys { path: path(&key_path(name)) });
         }
+        steps.extend(super::trial::forget(facts));
         steps.push(Step::Forget { path: path(BEFORE) });
     }
     Plan { steps, findings: Vec::new(), pending: None }
@@ -74,7 +77,7 @@ pub(super) fn holding<'a>(desired: &'a Desired, facts: &Facts, now: Timestamp) -
     desired.section.logins.iter().filter(holds).collect()
 }
 
-fn by_account<'a>(logins: &[&'a Login]) -> BTreeMap<&'a str, Vec<&'a Login>> {
+pub(super) fn by_account<'a>(logins: &[&'a Login]) -> BTreeMap<&'a str, Vec<&'a Login>> {
     let mut accounts: BTreeMap<&str, Vec<&Login>> = BTreeMap::new();
     for login in logins {
         accounts.entry(login.account.as_str()).or_default().push(login);
@@ -239,7 +242,7 @@ fn steps(
                 steps.push(Step::Unsettle { path: path(RELOADED) });
             }
             let hash = Hash::of(&file.bytes);
-            steps.push(Step::PutDropIn { file });
+            steps.push(Step::PutDropIn { file, is: DropIn::Policy });
             (hash, undo(facts))
         }
     };
@@ -349,7 +352,7 @@ fn strange_lines(text: &str, ours: &str) -> String {
     if strange.is_empty() { "; lines are missing".into() } else { format!("; it has {}", strange.join(", ")) }
 }
 
-fn is(seen: &Managed, wanted: &ManagedFile) -> bool {
+pub(super) fn is(seen: &Managed, wanted: &ManagedFile) -> bool {
     matches!(seen, Managed::Seen(seen) if seen.hash == Hash::of(&wanted.bytes) && seen.mode == wanted.mode)
 }
 
@@ -357,14 +360,14 @@ pub(super) fn key_path(account: &str) -> String {
     format!("{KEYS}/{account}")
 }
 
-fn path(text: &str) -> ManagedPath {
+pub(super) fn path(text: &str) -> ManagedPath {
     ManagedPath::new(text).expect("names of files in our places were checked when they were seen or parsed")
 }
 
-fn file(at: &str, text: &str) -> ManagedFile {
+pub(super) fn file(at: &str, text: &str) -> ManagedFile {
     ManagedFile { path: path(at), bytes: text.as_bytes().to_vec(), mode: MODE }
 }
 
-fn private(at: &str, text: &str) -> ManagedFile {
+pub(super) fn private(at: &str, text: &str) -> ManagedFile {
     ManagedFile { mode: 0o600, ..file(at, text) }
 }

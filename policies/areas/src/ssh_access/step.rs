@@ -33,8 +33,10 @@ pub enum Step {
     PutDropIn {
         /// The file to write.
         file: ManagedFile,
+        /// Which one it is.
+        is: DropIn,
     },
-    /// Remove the drop-in (only `lift` does).
+    /// Remove the drop-in, where none stood before.
     RemoveDropIn {
         /// Which.
         path: ManagedPath,
@@ -56,11 +58,30 @@ pub enum Step {
         /// The file to write.
         file: ManagedFile,
     },
-    /// Forget what stood here before (after a lift).
+    /// Write down how far a change is.
+    Record {
+        /// What that says.
+        what: String,
+        /// The file to write.
+        file: ManagedFile,
+    },
+    /// Forget what was written down.
     Forget {
         /// The place.
         path: ManagedPath,
     },
+}
+
+/// Which drop-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DropIn {
+    /// The policy's, which closes every other way in.
+    Policy,
+    /// A trial's: old and new ways in side by side. Takes nothing away.
+    Beside,
+    /// The one that stood there before.
+    Old,
 }
 
 /// How to undo a drop-in that sshd does not accept.
@@ -86,12 +107,19 @@ impl fmt::Display for Step {
                 write!(f, "add the new keys of {account} to {}", file.path.as_str())
             }
             Self::RemoveKeys { path } => write!(f, "remove the key file {}", path.as_str()),
-            Self::PutDropIn { file } => write!(f, "write {}", file.path.as_str()),
+            Self::PutDropIn { file, is: DropIn::Policy } => write!(f, "write {}", file.path.as_str()),
+            Self::PutDropIn { file, is: DropIn::Beside } => {
+                write!(f, "write {} so that old and new ways in are open side by side", file.path.as_str())
+            }
+            Self::PutDropIn { file, is: DropIn::Old } => {
+                write!(f, "put the old {} back", file.path.as_str())
+            }
             Self::RemoveDropIn { path } => write!(f, "remove {}", path.as_str()),
             Self::Test { .. } => write!(f, "test the configuration with sshd -t"),
             Self::Reload => write!(f, "have sshd read its configuration (open sessions stay)"),
             Self::Unsettle { path } => write!(f, "drop the note {}", path.as_str()),
             Self::Settle { file } => write!(f, "note in {} what sshd has read", file.path.as_str()),
+            Self::Record { what, file } => write!(f, "{what}, in {}", file.path.as_str()),
             Self::Forget { path } => write!(f, "drop {}", path.as_str()),
         }
     }

@@ -334,6 +334,16 @@ impl<'w> Building<'_, 'w> {
         }
     }
 
+    /// Hosts cannot log in as people do: a change of logins always waits for one of them.
+    fn confirm_within(&mut self) -> u32 {
+        let Some(management) = &self.parts.written.management else { return CONFIRM_SECONDS };
+        let within = &management.confirm.within;
+        let value = format!("by a login within {}", within.value);
+        self.why.say("access.confirm", &value, &within.at, "management.confirm");
+        let seconds = within.exact_seconds().and_then(|seconds| u32::try_from(seconds).ok());
+        seconds.unwrap_or(CONFIRM_SECONDS)
+    }
+
     fn ports(&self, allow: &[Spanned<crate::scalars::Service>]) -> Vec<Ports> {
         let ports = allow.iter().filter_map(|service| self.parts.book.ports_of(service).ok()).flatten();
         services::merge(ports.collect())
@@ -368,9 +378,11 @@ impl<'w> Building<'_, 'w> {
         }
         let mut managers: Vec<PersonName> = management.iter().map(|(path, _)| path.person.clone()).collect();
         sort_once(&mut managers);
+        let confirm_within_seconds = self.confirm_within();
         Some(SshAccessSection {
             logins: logins.iter().map(|(login, _)| login.clone()).collect(),
             management: managers,
+            confirm_within_seconds,
             unmanaged_keys: UnmanagedKeys::Report,
         })
     }

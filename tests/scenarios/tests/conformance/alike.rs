@@ -9,7 +9,7 @@ use tenure_areas::patch::parse::{packages, upgrades};
 use tenure_areas::port::{Command, EntryKind, Flow, PortError, PortResult, Query, Stat};
 use tenure_areas::ssh_access::accounts::{Account, passwd, with_password};
 use tenure_areas::ssh_access::config::directives;
-use tenure_areas::ssh_access::effective;
+use tenure_areas::ssh_access::{effective, journal};
 
 use crate::wire::{Answer, Request};
 
@@ -25,8 +25,8 @@ macro_rules! kinds {
     };
 }
 
-kinds!(QUERIES, query_kind, Query, 11:
-    NftGeneration NftOwnTable NftSet NftChains NftChanges Flows Interfaces SshdEffective Packages PendingUpgrades Kernel);
+kinds!(QUERIES, query_kind, Query, 12:
+    NftGeneration NftOwnTable NftSet NftChains NftChanges Flows Interfaces SshdEffective SshdJournal Packages PendingUpgrades Kernel);
 kinds!(COMMANDS, command_kind, Command, 6:
     NftLoad NftRestore ConntrackWarm ConntrackDelete SshdTest SshdReload);
 
@@ -154,10 +154,17 @@ fn query_differs(query: &Query, real: &[u8], fake: &[u8], bases: &mut Bases) -> 
         Query::Flows => unequal(&flows(real), &flows(fake)),
         Query::Interfaces => unequal(&lines(real), &lines(fake)),
         Query::SshdEffective { .. } => unequal(&effective::parse(real), &effective::parse(fake)),
+        Query::SshdJournal { .. } => unequal(&logins(real), &logins(fake)),
         Query::Packages => unequal(&packages(real), &packages(fake)),
         Query::PendingUpgrades => unequal(&upgrades(real), &upgrades(fake)),
         Query::Kernel => unequal(&String::from_utf8_lossy(real), &String::from_utf8_lossy(fake)),
     }
+}
+
+/// Times are each host's own, and so are the keys, of which only the real host has the private half.
+fn logins(bytes: &[u8]) -> Vec<(String, std::net::IpAddr, usize, Option<String>)> {
+    let told = |seen: journal::Seen| (seen.account, seen.from, seen.fingerprint.len(), seen.found);
+    journal::parse(bytes).into_iter().map(told).collect()
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {

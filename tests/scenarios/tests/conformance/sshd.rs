@@ -52,6 +52,7 @@ pub(crate) fn situations() -> Script {
     ] {
         site(&mut script, text);
     }
+    on_trial(&mut script, &render::drop_in(&[&person, &machine]));
     // Without ours, theirs are in force alone.
     script.situation("our drop-in is removed", "true", |_| {});
     script.remove(OURS);
@@ -84,6 +85,35 @@ pub(crate) fn situations() -> Script {
     script.remove(OURS);
     look(&mut script);
     script
+}
+
+/// What a trial writes behind another text, and what sshd tells the journal of who comes then.
+fn on_trial(script: &mut Script, old: &str) {
+    for (what, old) in [("a trial over nothing", ""), ("a trial over our drop-in", old)] {
+        script.situation(what, "true", |_| {});
+        let text = format!(
+            "{old}{}\nMatch User admin Address 203.0.113.0/24,2001:db8:10::/48,127.0.0.1/32\n  LogLevel VERBOSE\n  \
+             PubkeyAuthentication yes\n  AuthorizedKeysFile /etc/ssh/tenure/keys/%u .ssh/authorized_keys\n  AllowUsers admin\n  \
+             AuthenticationMethods publickey publickey,password\nMatch User root Address 2001:db8:10::9/128\n  \
+             AllowUsers root\n  PermitRootLogin prohibit-password\n",
+            tenure_areas::ssh_access::beside::MARK
+        );
+        script.put(OURS, text, 0o644);
+        look(script);
+    }
+    let shell = "set -e; rm -f /root/k; ssh-keygen -q -t ed25519 -N '' -f /root/k; install -d -m 755 /etc/ssh/tenure/keys
+        install -m 644 /root/k.pub /etc/ssh/tenure/keys/admin
+        ssh -i /root/k -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null admin@127.0.0.1 true
+        ! ssh -i /root/k -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null deploy@127.0.0.1 true
+        logger -t sshd 'Accepted publickey for root from 192.0.2.1 port 1 ssh2: ED25519 SHA256:x'; journalctl --sync";
+    script.situation("a login by a key of ours", shell, |fake| {
+        fake.write_as("/etc/ssh/tenure/keys/admin", KEY, 0, 0o644);
+        assert!(fake.log_in("admin", KEY, "127.0.0.1"));
+        assert!(!fake.log_in("deploy", KEY, "127.0.0.1"));
+    });
+    script.ask(Query::SshdJournal { since_boot_ms: 0 });
+    script.aside("rm -r /root/k /root/k.pub /etc/ssh/tenure/keys/admin");
+    script.situation("its key is gone", "true", |fake| fake.delete("/etc/ssh/tenure/keys/admin"));
 }
 
 /// The whole matrix of accounts and addresses, whether it parses, and whether the running one takes it.
