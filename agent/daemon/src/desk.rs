@@ -105,7 +105,11 @@ impl Counter {
         let switched = self.switched_before(&trial)?;
         let by = session::confirmer(pid, switched)
             .map_err(|e| Refused::new(format!("not confirmed: {e}"), e.hint()))?;
-        self.confirm_as(&trial, by)
+        let mut confirmed = self.confirm_as(&trial, by)?;
+        if logins.is_some() {
+            confirmed.ssh_access = Some(self.word_on_logins()?);
+        }
+        Ok(Answer::Confirmed(confirmed))
     }
 
     /// Keeps the ruleset on trial after a prober has proved that it connects anew.
@@ -119,7 +123,7 @@ impl Counter {
         self.confirm_as(&trial, by).map(drop)
     }
 
-    fn confirm_as(&self, trial: &Trial, by: Confirmer) -> Result<Answer, Refused> {
+    fn confirm_as(&self, trial: &Trial, by: Confirmer) -> Result<Confirmed, Refused> {
         let (number, now) = (trial.new.number, self.tools.clock.now());
         let request = ConfirmRequest { number, hash: trial.new.hash, by: by.to_string(), at: now.wall };
         let bytes = serde_json::to_vec(&request).expect("plain data with text keys");
@@ -135,11 +139,7 @@ impl Counter {
         let told = format!("firewall g{number} confirmed by {by}");
         let version = self.tools.policy.get().and_then(|held| held.version());
         Entry::new(Kind::TrialConfirmed, &told).area(Area::Firewall).version(version).write();
-        let ssh_access = match logins {
-            Some(_) => Some(self.word_on_logins()?),
-            None => None,
-        };
-        Ok(Answer::Confirmed(Confirmed { number: Some(number), by, at: now.wall, ssh_access }))
+        Ok(Confirmed { number: Some(number), by, at: now.wall, ssh_access: None })
     }
 
     fn confirm_logins(&self, pid: u32, switched: u64) -> Result<Answer, Refused> {
@@ -161,7 +161,7 @@ impl Counter {
         if self.waiting_logins()?.is_none() {
             return Ok("the policy's logins are in force, the other ways in by SSH are closed".into());
         }
-        let board = self.tools.board.snapshot();
+        let board = self.tools.board.overview();
         let pending = board.areas.into_iter().find(|a| a.area == Area::SshAccess).and_then(|a| a.pending);
         let next = pending.and_then(|pending| pending.next);
         Ok(next.unwrap_or_else(|| self.last_word(Area::SshAccess)))

@@ -197,7 +197,7 @@ pub struct ManagementPath {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
-    /// Seconds until it goes back by itself, 5 to 3600.
+    /// Seconds until the kernel falls back by itself, 5 to 3600.
     pub within_seconds: u32,
     /// Who confirms.
     pub by: ConfirmBy,
@@ -207,8 +207,7 @@ pub struct Confirm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConfirmBy {
-    /// A person: for a ruleset one who types `tenure-agent confirm` in a session opened after the switch, for logins one
-    /// of management who logs in.
+    /// A person who types `tenure-agent confirm` in a session opened after the switch.
     Person,
     /// One of these hosts, which connects anew; a person can always confirm too. Never empty.
     Hosts(Vec<Prober>),
