@@ -33,7 +33,7 @@ const KEYWORDS: [(&str, &str, Value); 29] = [
     ("hostbasedauthentication", "no", Value::Flag),
     ("kbdinteractiveauthentication", "yes", Value::Flag),
     ("kerberosauthentication", "no", Value::Flag),
-    ("loglevel", "INFO", Value::Text),
+    ("loglevel", "", Value::Text),
     ("passwordauthentication", "yes", Value::Flag),
     ("permitemptypasswords", "no", Value::Flag),
     ("permitrootlogin", "without-password", Value::Root),
