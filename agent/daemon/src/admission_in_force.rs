@@ -1,10 +1,10 @@
-//! The admissions that hold now: one cell that the policy's thread sets and whoever checks a key reads.
+//! The admissions that hold now: one place that the policy's thread sets and whoever checks a key reads.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tenure_trust::AdmissionBook;
 
-/// The cell. Clones are the same cell; it begins with a book in which nobody has a key.
+/// The admissions in force. Clones are the same; it begins with a book in which nobody has a key.
 #[derive(Debug, Clone, Default)]
 pub struct AdmissionInForce(Arc<RwLock<Arc<AdmissionBook>>>);
 
