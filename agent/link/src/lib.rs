@@ -6,10 +6,13 @@ pub mod chain;
 pub mod export;
 pub mod identity;
 mod segment;
+pub mod ssh_key;
 pub mod store;
+pub mod uplink;
 
 pub use admissions::Admitted;
 pub use chain::{ChainError, ChainStore, Repair};
 pub use export::{ExportError, export};
 pub use identity::Identity;
 pub use store::{BundleStore, Offered, Places, StoreError};
+pub use uplink::{LinkError, LinkStatus, Notice, Ticket, Uplink};

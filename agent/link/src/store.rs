@@ -233,6 +233,30 @@ impl BundleStore {
         Ok(Offered { policy, changed })
     }
 
+    /// Judges an index that is offered, and takes nothing.
+    ///
+    /// # Errors
+    /// `Refused`.
+    pub fn judge_index(&self, now: Timestamp, index: &[u8]) -> Result<Verified<Index>, StoreError> {
+        let refuse =
+            |source| StoreError::Refused { what: "index", path: self.dir.join("index.json"), source };
+        verify_index(&self.root, &self.floor, Arrival::Offered, now, index).map_err(refuse)
+    }
+
+    /// Judges a bundle for this machine under an index that was judged, and takes nothing.
+    ///
+    /// # Errors
+    /// `Refused`.
+    pub fn judge_bundle<T: Bundle>(
+        &self,
+        index: &Verified<Index>,
+        bundle: &[u8],
+    ) -> Result<Verified<T>, StoreError> {
+        let path = self.dir.join(T::file_name(&self.host));
+        let refuse = |source| StoreError::Refused { what: "bundle", path, source };
+        verify_bundle(&self.root, index, &self.floor, &self.host, bundle).map_err(refuse)
+    }
+
     /// Remembers that it is at least this late, so that a clock set back at the next boot is noticed. A clock that runs
     /// ahead does limited harm: times after the end of the held policy are not remembered.
     ///
