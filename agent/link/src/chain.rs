@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tenure_sys::files::{BaseDir, CheckedDir, FileError, Roots};
-use tenure_trust::{Chain, Draft, Envelope, Epoch, ExportLine, HostName, NamedKey, Payload, Refused, Seq};
+use tenure_trust::{
+    Chain, Draft, Envelope, Epoch, ExportLine, HostName, MachineRole, NamedKey, Payload, Refused, Seq,
+};
 
 use crate::identity::Identity;
 use crate::segment::{self, SEGMENT_LIMIT, Segment};
@@ -120,6 +122,19 @@ impl ChainStore {
     /// # Errors
     /// When key or records are not this host's, or the directory cannot be used.
     pub fn open(state: &Path, host: HostName, epoch: Epoch) -> Result<(Self, Vec<Repair>), ChainError> {
+        Self::open_as(state, host, MachineRole::Host, epoch)
+    }
+
+    /// The same for a machine in a role: a vault's chain stands beside its machine's agent's.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_as(
+        state: &Path,
+        host: HostName,
+        role: MachineRole,
+        epoch: Epoch,
+    ) -> Result<(Self, Vec<Repair>), ChainError> {
         let writable = Roots::new([state])?;
         let dir = state.join("chain");
         writable.make_dir(&dir, 0o700)?;
@@ -135,7 +150,8 @@ impl ChainStore {
         identity.publish(state, &writable)?;
         let mut repairs = Vec::new();
         let ours: Vec<_> = segments.into_iter().filter(|(e, _)| *e == epoch).collect();
-        let (chain, segment) = find_head(&dir, &ours, &identity, Chain::begin(host, epoch), &mut repairs)?;
+        let (chain, segment) =
+            find_head(&dir, &ours, &identity, Chain::begin_as(host, role, epoch), &mut repairs)?;
         Ok((Self { dir, state: state.into(), identity, chain, segment, lost: 0 }, repairs))
     }
 

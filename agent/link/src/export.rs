@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use tenure_trust::{Epoch, ExportHeader, ExportLine, HostName, Seq};
+use tenure_trust::{Epoch, ExportHeader, ExportLine, HostName, MachineRole, Seq};
 
 use crate::chain::{ChainError, read_segment, segments};
 use crate::identity::read_public;
@@ -46,6 +46,21 @@ pub fn export(
     to: Option<Seq>,
     out: &mut dyn Write,
 ) -> Result<u64, ExportError> {
+    export_as(state, (host, MachineRole::Host), epoch, from, to, out)
+}
+
+/// The same for a machine in a role.
+///
+/// # Errors
+/// As `export`.
+pub fn export_as(
+    state: &Path,
+    (host, role): (&HostName, MachineRole),
+    epoch: Epoch,
+    from: Seq,
+    to: Option<Seq>,
+    out: &mut dyn Write,
+) -> Result<u64, ExportError> {
     let dir = state.join("chain");
     let key = read_public(state)?;
     let ours: Vec<_> = segments(&dir)?.into_iter().filter(|(e, _)| *e == epoch).collect();
@@ -62,7 +77,7 @@ pub fn export(
             place = place_of(line).unwrap_or(place);
             if place >= from && to.is_none_or(|to| place <= to) {
                 if written == 0 {
-                    let header = ExportHeader::new(host.clone(), epoch, key);
+                    let header = ExportHeader { role, ..ExportHeader::new(host.clone(), epoch, key) };
                     writeln!(out, "{}", header.to_json()).map_err(ExportError::Write)?;
                 }
                 out.write_all(line).map_err(ExportError::Write)?;

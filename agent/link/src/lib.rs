@@ -12,7 +12,7 @@ pub mod uplink;
 
 pub use admissions::Admitted;
 pub use chain::{ChainError, ChainStore, Repair};
-pub use export::{ExportError, export};
+pub use export::{ExportError, export, export_as};
 pub use identity::Identity;
 pub use store::{BundleStore, Offered, Places, StoreError};
 pub use uplink::{LinkError, LinkStatus, Notice, Ticket, Uplink};

@@ -19,6 +19,7 @@ pub mod statement;
 pub mod text;
 pub mod vault_wire;
 pub mod verify_chain;
+pub mod view;
 
 pub use admission::{Admission, AdmissionBook, AdmissionList, MachineRole, Order, OrderKind, SshKeyText};
 pub use backup::{
@@ -41,6 +42,7 @@ pub use root::{Role, RoleKeys, Root};
 pub use statement::{Bundle, Standing, Statement, Verified};
 pub use text::{neutral, neutral_bytes};
 pub use verify_chain::{ChainFault, ChainReport, ChainVerifier, Expected, Finding};
+pub use view::{Point, View};
 
 #[cfg(test)]
 mod chain_tests;

@@ -92,7 +92,7 @@ pub struct Escrow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Answer {
-    /// The generation is open.
+    /// The generation is open. Its `config` has the sequence number 1 and its key file 2: both count in the object root.
     Opened {
         /// Which.
         generation: GenerationId,
@@ -248,6 +248,8 @@ pub enum AsideReason {
     Partial,
     /// Far smaller than the cells before it.
     Anomalous,
+    /// Its key was lost: a later number of its date became the copy.
+    Replaced,
 }
 
 /// A slot that the vault accepted.

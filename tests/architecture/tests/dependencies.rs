@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tenure-sys", &[]),
     ("tenure-link", &["tenure-trust", "tenure-sys"]),
     ("tenure-backup", &["tenure-trust"]),
+    ("tenure-vault", &["tenure-trust", "tenure-policy", "tenure-sys", "tenure-link"]),
     ("tenure-agent", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys", "tenure-link"]),
     // controller: of the agent only agent/sys
     ("tenure-cli", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-obligations", "tenure-sys"]),
@@ -60,9 +61,21 @@ const NEVER: &[(&[&str], &[&str], &str)] = &[
         "agent and controller never depend on each other; both may use agent/sys",
     ),
     (
-        &["tenure-agent", "tenure-link", "tenure-cli", "tenure-controller"],
+        &["tenure-agent", "tenure-link", "tenure-vault", "tenure-cli", "tenure-controller"],
         &["ring", "openssl-sys", "native-tls"],
         "one TLS stack and one provider of cryptography: rustls and aws-lc-rs",
+    ),
+    (
+        &["tenure-vault"],
+        &[
+            "tenure-areas",
+            "tenure-backup",
+            "tenure-obligations",
+            "rustic_core",
+            "aes256ctr_poly1305aes",
+            "age",
+        ],
+        "a vault has no key to the data and no code that could use one",
     ),
     (
         &["tenure-cli", "tenure-controller"],

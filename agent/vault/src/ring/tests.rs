@@ -1,0 +1,388 @@
+//! Laws of the ring over sequences of events, and the days of a backup server one by one.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::{Date, date};
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use proptest::prelude::*;
+use tenure_policy::calendar::Zone;
+use tenure_trust::vault_wire::{AsideReason, RefusalCode};
+use tenure_trust::{GenerationId, Hash, SlotTime};
+
+use super::*;
+
+fn at(hour: u8, minute: u8) -> SlotTime {
+    SlotTime::new(hour, minute).unwrap()
+}
+
+fn slot(hour: u8) -> SlotKey {
+    SlotKey { at: at(hour, 0), manual: false }
+}
+
+fn rules() -> Rules {
+    Rules {
+        at: vec![at(6, 0), at(14, 0), at(22, 0)],
+        catch_up: SignedDuration::from_hours(6),
+        zone: Zone::named("Europe/Amsterdam").unwrap(),
+    }
+}
+
+fn frozen(n: u8) -> Frozen {
+    Frozen { config: Hash::of(&[n]), key: Hash::of(&[n, n]), recipients: vec!["a".into(), "b".into()] }
+}
+
+/// A series with the books that a shell would keep, checking the laws at every event.
+#[derive(Clone)]
+struct Sim {
+    ring: Ring,
+    log: Vec<(Timestamp, Event)>,
+    now: Timestamp,
+    sequence: u64,
+}
+
+impl Sim {
+    fn new(now: Timestamp) -> Self {
+        Self { ring: Ring::default(), log: Vec::new(), now, sequence: 2 }
+    }
+
+    fn to(&mut self, date: Date, hour: u8, minute: u8) -> &mut Self {
+        let moment = rules().moment(date, SlotKey { at: at(hour, minute), manual: false });
+        self.now = self.now.max(moment);
+        self
+    }
+
+    fn take(&mut self, events: &[Event]) {
+        for event in events {
+            let before = self.ring.clone();
+            self.ring.apply(self.now, event).unwrap_or_else(|broken| panic!("{broken}: {event:?}"));
+            law_of_one_event(&before, &self.ring, event);
+            self.log.push((self.now, event.clone()));
+        }
+    }
+
+    fn tick(&mut self) {
+        let due = self.ring.due(&rules(), self.now, None);
+        self.take(&due);
+        let again = self.ring.due(&rules(), self.now, None);
+        assert_eq!(again, [], "what is due is due once");
+    }
+
+    fn open(&mut self, date: Date, slot: SlotKey, number: u32, key: u8) -> Result<GenerationId, Refusal> {
+        match self.ring.open(&rules(), self.now, (date, slot), number, &frozen(key))? {
+            Opening::Sealed(id, _) => Ok(id),
+            Opening::GoesOn(id, events) => {
+                self.take(&events);
+                Ok(id)
+            }
+            Opening::Begins(id, before, own) => {
+                self.take(&before);
+                self.take(&own);
+                Ok(id)
+            }
+        }
+    }
+
+    fn seal(&mut self, id: GenerationId, slot: SlotKey, objects: u64, bad: u64) -> Result<(), Refusal> {
+        let seal = Hash::of(format!("{id} {slot} {objects}").as_bytes());
+        if self.ring.seal(id, slot, seal)?.is_some() {
+            return Ok(());
+        }
+        let upto = self.sequence + 1;
+        self.sequence += 2;
+        let event = Event::Seal {
+            generation: id,
+            slot,
+            seal,
+            snapshot: Hash::of(b"snapshot"),
+            root: Hash::of(b"root"),
+            upto,
+            objects,
+            bytes: objects * 1000,
+            sequence: self.sequence,
+            unreadable: bad,
+        };
+        self.take(&[event]);
+        Ok(())
+    }
+
+    /// A day with one good slot, to its end.
+    fn day(&mut self, date: Date, objects: u64, bad: u64) -> GenerationId {
+        self.to(date, 6, 1);
+        let id = self.open(date, slot(6), 1, 1).expect("open");
+        self.seal(id, slot(6), objects, bad).expect("sealed");
+        self.to(date.tomorrow().unwrap(), 5, 0);
+        self.tick();
+        id
+    }
+
+    fn state(&self, id: GenerationId) -> Option<State> {
+        self.ring.get(id).map(|g| g.state)
+    }
+}
+
+fn law_of_one_event(before: &Ring, after: &Ring, event: &Event) {
+    let currents = |ring: &Ring| {
+        let mut cells: BTreeMap<i8, Vec<GenerationId>> = BTreeMap::new();
+        for (id, g) in ring.iter().filter(|(_, g)| g.state == State::Current) {
+            assert!(!g.sealed.is_empty(), "{id} is a copy and nothing was ever accepted in it");
+            cells.entry(id.date.weekday().to_monday_zero_offset()).or_default().push(id);
+        }
+        assert!(cells.values().all(|ids| ids.len() == 1), "two copies of one cell: {cells:?}");
+        cells
+    };
+    let (was, is) = (currents(before), currents(after));
+    for (cell, ids) in &was {
+        match is.get(cell) {
+            Some(now) if now == ids => {}
+            Some(now) => assert!(
+                matches!(event, Event::Promote { generation, .. } if *generation == now[0]),
+                "the copy of a cell changes by promotion only: {event:?}"
+            ),
+            None => panic!("a cell lost its copy by {event:?}"),
+        }
+    }
+    match event {
+        Event::EraseBegin { generation } => {
+            let state = before.get(*generation).unwrap().state;
+            assert!(matches!(state, State::Superseded | State::Aside(_)), "{state:?} is being erased");
+            if state == State::Superseded {
+                let cell = generation.date.weekday().to_monday_zero_offset();
+                assert!(is.contains_key(&cell), "the last copy of a cell is being erased");
+            }
+        }
+        Event::Promote { generation, .. } => {
+            assert!(!before.get(*generation).unwrap().sealed.is_empty(), "promoted unverified");
+        }
+        _ => {}
+    }
+    for (id, g) in before.iter() {
+        if let Some(now) = after.get(id) {
+            assert!(g.sealed.iter().all(|(k, s)| now.sealed.get(k) == Some(s)), "an accepted slot changed");
+        } else {
+            assert_eq!(g.state, State::Erasing, "{id} is gone and was not being erased");
+        }
+    }
+}
+
+const MONDAY: Date = date(2026, 11, 23);
+
+#[test]
+fn a_week_fills_seven_cells_and_the_next_monday_replaces_the_first() {
+    let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
+    let days: Vec<_> = (0..7).map(|n| sim.day(MONDAY.checked_add(n.days()).unwrap(), 100, 0)).collect();
+    assert!(days.iter().all(|id| sim.state(*id) == Some(State::Current)), "{:?}", sim.ring);
+    let next = MONDAY.checked_add(7.days()).unwrap();
+    sim.to(next, 6, 1);
+    let new = sim.open(next, slot(6), 1, 2).unwrap();
+    sim.seal(new, slot(6), 90, 0).unwrap();
+    assert_eq!(sim.state(days[0]), Some(State::Current), "the old copy stays until the new one is closed");
+    sim.to(next.tomorrow().unwrap(), 5, 0).tick();
+    assert_eq!(sim.state(new), Some(State::Current));
+    assert_eq!(sim.state(days[0]), Some(State::Erasing), "erased after the promotion, not before");
+    sim.take(&[Event::Erased { generation: days[0], files: 1, bytes: 1 }]);
+    assert_eq!(sim.ring.iter().count(), 7);
+}
+
+#[test]
+fn a_date_closes_when_its_slots_are_over_when_the_next_begins_or_after_thirty_hours() {
+    let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
+    sim.to(MONDAY, 6, 0);
+    let id = sim.open(MONDAY, slot(6), 1, 1).unwrap();
+    sim.seal(id, slot(6), 100, 0).unwrap();
+    sim.to(MONDAY, 23, 0).tick();
+    assert_eq!(sim.state(id), Some(State::Candidate), "22:00 can still be begun");
+    let mut three = sim.clone();
+    let late = three.open(MONDAY, slot(22), 1, 1).unwrap();
+    three.seal(late, slot(22), 110, 0).unwrap();
+    three.tick();
+    assert_eq!(
+        three.state(id),
+        Some(State::Current),
+        "06:00 and 22:00 sealed, 14:00 missed: nothing can come"
+    );
+    let mut begun = sim.clone();
+    begun.open(MONDAY, slot(22), 1, 1).unwrap();
+    begun.to(MONDAY.tomorrow().unwrap(), 5, 30).tick();
+    assert_eq!(begun.state(id), Some(State::Candidate), "a run is under way");
+    begun.to(MONDAY.tomorrow().unwrap(), 6, 0).tick();
+    assert_eq!(begun.state(id), Some(State::Current), "and is waited for until 30 h after the date's start");
+    let next = MONDAY.tomorrow().unwrap();
+    sim.open(MONDAY, slot(22), 1, 1).unwrap();
+    sim.to(next, 5, 56);
+    let tuesday = sim.open(next, slot(6), 1, 1).unwrap();
+    assert_eq!(sim.state(id), Some(State::Current), "the next date's first open closes");
+    assert_eq!(sim.state(tuesday), Some(State::Candidate));
+    assert_eq!(sim.open(MONDAY, slot(22), 1, 1).unwrap_err().code, RefusalCode::DateNotOpen);
+    assert_eq!(sim.seal(id, slot(22), 1, 0).unwrap_err().code, RefusalCode::DateNotOpen);
+}
+
+#[test]
+fn what_fails_is_set_aside_and_the_old_copy_stays() {
+    let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
+    let first = sim.day(MONDAY, 100, 0);
+    for n in 1..4 {
+        sim.day(MONDAY.checked_add(n.days()).unwrap(), 100, 0);
+    }
+    let again = MONDAY.checked_add(7.days()).unwrap();
+    sim.to(again, 6, 0);
+    let failed = sim.open(again, slot(6), 1, 1).unwrap();
+    sim.to(again.tomorrow().unwrap(), 6, 0).tick();
+    assert_eq!(sim.state(failed), Some(State::Aside(AsideReason::Failed)));
+    assert_eq!(sim.state(first), Some(State::Current));
+    let partial = sim.day(MONDAY.checked_add(14.days()).unwrap(), 100, 3);
+    assert_eq!(sim.state(partial), Some(State::Aside(AsideReason::Partial)));
+    assert_eq!(sim.state(failed), Some(State::Erasing), "a second one aside sends the first away");
+    sim.take(&[Event::Erased { generation: failed, files: 0, bytes: 0 }]);
+    let small = sim.day(MONDAY.checked_add(21.days()).unwrap(), 20, 0);
+    assert_eq!(sim.state(small), Some(State::Aside(AsideReason::Anomalous)));
+    assert_eq!(sim.state(first), Some(State::Current), "three bad weeks cost nothing");
+    let cleared = sim.ring.clear(small, Hash::of(b"order"), sim.now).unwrap();
+    sim.take(&cleared);
+    assert_eq!(sim.state(small), Some(State::Current));
+    assert_eq!(sim.state(first), Some(State::Erasing));
+    let refused = sim.ring.clear(small, Hash::of(b"order"), sim.now).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::BadOrder);
+}
+
+#[test]
+fn a_lost_key_begins_the_next_number_and_one_of_both_is_the_copy() {
+    let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
+    sim.to(MONDAY, 6, 0);
+    let one = sim.open(MONDAY, slot(6), 1, 1).unwrap();
+    sim.seal(one, slot(6), 100, 0).unwrap();
+    sim.to(MONDAY, 14, 0);
+    assert_eq!(sim.open(MONDAY, slot(14), 1, 9).unwrap_err().code, RefusalCode::Frozen);
+    let two = sim.open(MONDAY, slot(14), 2, 9).unwrap();
+    assert_eq!(sim.state(one), Some(State::Candidate), "one date is open as a whole");
+    sim.seal(two, slot(14), 100, 0).unwrap();
+    assert_eq!(sim.open(MONDAY, slot(6), 2, 9).unwrap(), one, "06:00 holds a copy, whatever the number");
+    sim.to(MONDAY.tomorrow().unwrap(), 5, 0).tick();
+    assert_eq!(sim.state(two), Some(State::Current));
+    assert_eq!(sim.state(one), Some(State::Aside(AsideReason::Replaced)));
+    sim.day(MONDAY.checked_add(7.days()).unwrap(), 100, 0);
+    assert_eq!(sim.state(one), Some(State::Erasing));
+    assert_eq!(sim.state(two), Some(State::Erasing));
+}
+
+#[test]
+fn a_slot_is_open_from_its_time_for_its_catch_up_by_the_zones_clock() {
+    let rules = rules();
+    let open = |date, key, time: &str| rules.is_open(date, key, time.parse().unwrap());
+    assert!(
+        !open(MONDAY, slot(6), "2026-11-23T04:54:59Z"),
+        "06:00 in Amsterdam is 05:00 UTC, five minutes early"
+    );
+    assert!(open(MONDAY, slot(6), "2026-11-23T04:55:00Z"));
+    assert!(open(MONDAY, slot(6), "2026-11-23T11:05:00Z"));
+    assert!(!open(MONDAY, slot(6), "2026-11-23T11:05:01Z"));
+    assert!(!open(MONDAY, slot(7), "2026-11-23T06:00:00Z"), "no such slot");
+    let by_hand = SlotKey { at: at(7, 13), manual: true };
+    assert!(open(MONDAY, by_hand, "2026-11-23T06:13:00Z"));
+    // 2027-03-28 02:30 does not exist in Amsterdam and comes an hour later; 2027-10-31 02:30 comes twice and counts once
+    let night = Rules { at: vec![at(2, 30)], ..rules.clone() };
+    let key = SlotKey { at: at(2, 30), manual: false };
+    assert_eq!(night.moment(date(2027, 3, 28), key).to_string(), "2027-03-28T01:30:00Z");
+    assert_eq!(night.moment(date(2027, 10, 31), key).to_string(), "2027-10-31T00:30:00Z");
+}
+
+#[test]
+fn what_cannot_follow_is_no_journal() {
+    let id = |number| GenerationId { date: MONDAY, number };
+    let Frozen { config, key, recipients } = frozen(1);
+    let open = |number| Event::Open { generation: id(number), config, key, recipients: recipients.clone() };
+    let close = Event::Close { generation: id(1), why: CloseReason::Late };
+    let promote = Event::Promote { generation: id(1), supersedes: None, order: None };
+    let bad: [&[Event]; 7] = [
+        &[open(0)],
+        &[open(2), open(1)],
+        &[open(1), open(1)],
+        std::slice::from_ref(&close),
+        &[open(1), promote.clone()],
+        &[open(1), close.clone(), promote],
+        &[open(1), close.clone(), Event::EraseBegin { generation: id(1) }],
+    ];
+    for events in bad {
+        let mut ring = Ring::default();
+        let last = events.iter().map(|e| ring.apply(Timestamp::UNIX_EPOCH, e)).last().unwrap();
+        assert!(last.is_err(), "{events:?}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Wait(i64),
+    Open { day: i8, slot: usize, number: u32, key: u8, manual: bool },
+    Seal { pick: usize, slot: usize, objects: u64, bad: bool, manual: bool },
+    Tick,
+    Clear(usize),
+    Erased(usize),
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        4 => (10i64..2000).prop_map(Move::Wait),
+        6 => (-1i8..2, 0usize..4, 1u32..4, 0u8..2, any::<bool>())
+            .prop_map(|(day, slot, number, key, manual)| Move::Open { day, slot, number, key, manual }),
+        6 => (0usize..3, 0usize..4, prop_oneof![90u64..110, 1u64..30], prop::bool::weighted(0.1), any::<bool>())
+            .prop_map(|(pick, slot, objects, bad, manual)| Move::Seal { pick, slot, objects, bad, manual }),
+        3 => Just(Move::Tick),
+        1 => (0usize..10).prop_map(Move::Clear),
+        1 => (0usize..10).prop_map(Move::Erased),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_events_breaks_a_law(steps in prop::collection::vec(moves(), 1..200)) {
+        let mut sim = Sim::new("2026-10-20T12:00:00Z".parse().unwrap());
+        let hours = [6, 14, 22, 9];
+        let mut promoted_once: BTreeMap<i8, bool> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Move::Wait(minutes) => sim.now = sim.now.checked_add(minutes.minutes()).unwrap(),
+                Move::Open { day, slot, number, key, manual } => {
+                    let date = rules().zone.date_of(sim.now).checked_add(i32::from(day).days()).unwrap();
+                    // refused or not: the laws are looked at with every event
+                    let _ = sim.open(date, SlotKey { at: at(hours[slot], 0), manual }, number, key);
+                }
+                Move::Seal { pick, slot, objects, bad, manual } => {
+                    let ids: Vec<_> = sim.ring.iter().rev().map(|(id, _)| id).collect();
+                    if let Some(id) = ids.get(pick) {
+                        let _ = sim.seal(*id, SlotKey { at: at(hours[slot], 0), manual }, objects, u64::from(bad));
+                    }
+                }
+                Move::Tick => sim.tick(),
+                Move::Clear(pick) => {
+                    let id = sim.ring.iter().map(|(id, _)| id).nth(pick);
+                    if let Some(Ok(events)) = id.map(|id| sim.ring.clear(id, Hash::of(b"o"), sim.now)) {
+                        sim.take(&events);
+                    }
+                }
+                Move::Erased(pick) => {
+                    let id = sim.ring.iter().filter(|(_, g)| g.state == State::Erasing).map(|(id, _)| id).nth(pick);
+                    if let Some(generation) = id {
+                        sim.take(&[Event::Erased { generation, files: 1, bytes: 1 }]);
+                    }
+                }
+            }
+            for (id, g) in sim.ring.iter() {
+                if g.state == State::Current {
+                    promoted_once.insert(id.date.weekday().to_monday_zero_offset(), true);
+                }
+            }
+            for cell in promoted_once.keys() {
+                let has = sim.ring.iter().any(|(id, g)| {
+                    id.date.weekday().to_monday_zero_offset() == *cell && g.state == State::Current
+                });
+                prop_assert!(has, "cell {cell} had a copy and has none");
+            }
+        }
+        let mut again = Ring::default();
+        for (at, event) in &sim.log {
+            again.apply(*at, event).unwrap();
+        }
+        prop_assert_eq!(again, sim.ring, "the same journal gives the same state");
+    }
+}

@@ -1,0 +1,221 @@
+//! One SSH connection: its key, its channels, and which subsystem each of them runs. Everything else that SSH can do is
+//! refused. Bytes of a channel go through a pipe of bounded size to the task that reads them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use russh::keys::PublicKey;
+use russh::server::{
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session as Ssh, VerifiedPublicKey,
+};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
+use tenure_trust::SshKeyText;
+use tenure_trust::vault_wire::{SSH_USER, SUBSYSTEM};
+use tokio::io::{AsyncWriteExt, DuplexStream};
+
+use super::{Limits, channel, sftp};
+use crate::in_force::Peer;
+use crate::journal;
+use crate::vault::Vault;
+
+/// Bytes of one channel that wait to be read; then the connection waits.
+const PIPE: usize = 1 << 20;
+
+/// A connection.
+pub(super) struct Session {
+    vault: Arc<Vault>,
+    from: IpAddr,
+    limits: Limits,
+    proved: Arc<AtomicBool>,
+    peer: Option<Peer>,
+    channels: HashMap<ChannelId, Open>,
+}
+
+enum Open {
+    /// It has no subsystem yet.
+    Fresh(Box<Channel<Msg>>),
+    /// What comes goes here; none after its end. The flag says that its task has ended.
+    Runs(Option<DuplexStream>, Arc<AtomicBool>),
+}
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// SSH itself.
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
+    /// It sends what nobody asked for.
+    #[error("data on a channel without a subsystem")]
+    NotAsked,
+    /// Nobody reads what it sends.
+    #[error("what was sent could not be taken in time")]
+    Stuck,
+}
+
+impl Session {
+    pub(super) fn new(vault: Arc<Vault>, from: IpAddr, limits: Limits, proved: Arc<AtomicBool>) -> Self {
+        Self { vault, from, limits, proved, peer: None, channels: HashMap::new() }
+    }
+
+    fn who(&self, user: &str, key: &PublicKey) -> Option<Peer> {
+        if user != SSH_USER {
+            return None;
+        }
+        let text = key.to_openssh().ok()?;
+        let mut words = text.split(' ');
+        let text = format!("{} {}", words.next()?, words.next()?);
+        self.vault.in_force().who(&SshKeyText::new(text).ok()?, self.from)
+    }
+
+    fn start(&mut self, id: ChannelId, name: &str, ssh: &mut Ssh) -> Result<(), End> {
+        let peer = match &self.peer {
+            Some(peer) if name == "sftp" || (name == SUBSYSTEM && matches!(peer, Peer::Host(_))) => {
+                peer.clone()
+            }
+            _ => {
+                ssh.channel_failure(id)?;
+                return Ok(());
+            }
+        };
+        let Some(Open::Fresh(channel)) = self.channels.remove(&id) else {
+            ssh.channel_failure(id)?;
+            return Ok(());
+        };
+        let (input, output) = tokio::io::duplex(PIPE);
+        let over = Arc::new(AtomicBool::new(false));
+        self.channels.insert(id, Open::Runs(Some(input), over.clone()));
+        ssh.channel_success(id)?;
+        let (vault, limits, handle) = (self.vault.clone(), self.limits.clone(), ssh.handle());
+        let writes = name == SUBSYSTEM;
+        tokio::spawn(async move {
+            // The read half was for messages that come through the pipe instead.
+            let (_, write) = channel.split();
+            let to = write.make_writer();
+            let run = async move {
+                if writes {
+                    channel::serve(vault, peer, output, to, &limits).await;
+                } else {
+                    sftp::serve(vault, peer, output, to, &limits).await;
+                }
+            };
+            // In a task of its own, so that its fault does not keep the channel open.
+            let _ = tokio::spawn(run).await;
+            // Without these three restic takes the end for a failure. Nobody may be left to tell.
+            let _ = handle.exit_status_request(id, 0).await;
+            let _ = handle.eof(id).await;
+            let _ = handle.close(id).await;
+            over.store(true, Ordering::Relaxed);
+        });
+        Ok(())
+    }
+}
+
+impl Handler for Session {
+    type Error = End;
+
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, End> {
+        Ok(match self.who(user, offer.public_key) {
+            Some(_) => Auth::Accept,
+            None => Auth::reject(),
+        })
+    }
+
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, End> {
+        self.peer = self.who(user, key.public_key);
+        Ok(match &self.peer {
+            Some(peer) => {
+                self.proved.store(true, Ordering::Relaxed);
+                let (Peer::Host(name) | Peer::Recovery(name)) = peer;
+                journal::notice(&format!("{name} from {}", self.from));
+                Auth::Accept
+            }
+            None => Auth::reject(),
+        })
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _ssh: &mut Ssh,
+    ) -> Result<(), End> {
+        // Of a channel that we closed ourselves the client's own close is not told.
+        self.channels.retain(|_, open| !matches!(open, Open::Runs(_, over) if over.load(Ordering::Relaxed)));
+        if self.peer.is_none() || self.channels.len() >= self.limits.channels {
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        }
+        self.channels.insert(channel.id(), Open::Fresh(Box::new(channel)));
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn subsystem_request(&mut self, id: ChannelId, name: &str, ssh: &mut Ssh) -> Result<(), End> {
+        self.start(id, name, ssh)
+    }
+
+    async fn data(&mut self, id: ChannelId, data: &[u8], _ssh: &mut Ssh) -> Result<(), End> {
+        match self.channels.get_mut(&id) {
+            Some(Open::Runs(input @ Some(_), _)) => {
+                let Some(pipe) = input else { return Ok(()) };
+                match tokio::time::timeout(self.limits.frame, pipe.write_all(data)).await {
+                    Ok(Ok(())) => Ok(()),
+                    // Its reader has ended; the channel is being closed.
+                    Ok(Err(_)) => {
+                        *input = None;
+                        Ok(())
+                    }
+                    Err(_) => Err(End::Stuck),
+                }
+            }
+            Some(Open::Runs(None, _)) => Ok(()),
+            // Still on its way when we closed the channel.
+            None => Ok(()),
+            Some(Open::Fresh(_)) => Err(End::NotAsked),
+        }
+    }
+
+    async fn extended_data(&mut self, _: ChannelId, _: u32, _: &[u8], _ssh: &mut Ssh) -> Result<(), End> {
+        Err(End::NotAsked)
+    }
+
+    async fn channel_eof(&mut self, id: ChannelId, _ssh: &mut Ssh) -> Result<(), End> {
+        if let Some(Open::Runs(input, _)) = self.channels.get_mut(&id) {
+            *input = None;
+        }
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _ssh: &mut Ssh) -> Result<(), End> {
+        self.channels.remove(&id);
+        Ok(())
+    }
+
+    async fn exec_request(&mut self, id: ChannelId, _command: &[u8], ssh: &mut Ssh) -> Result<(), End> {
+        Ok(ssh.channel_failure(id)?)
+    }
+
+    async fn shell_request(&mut self, id: ChannelId, ssh: &mut Ssh) -> Result<(), End> {
+        Ok(ssh.channel_failure(id)?)
+    }
+
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(Pty, u32)],
+        ssh: &mut Ssh,
+    ) -> Result<(), End> {
+        Ok(ssh.channel_failure(id)?)
+    }
+
+    async fn env_request(&mut self, id: ChannelId, _: &str, _: &str, ssh: &mut Ssh) -> Result<(), End> {
+        Ok(ssh.channel_failure(id)?)
+    }
+}

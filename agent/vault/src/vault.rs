@@ -1,0 +1,278 @@
+//! The vault put together: policy in force, store, identity, clock, records; and the turn of its ring.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tenure_link::Identity;
+use tenure_policy::bundles::VaultPolicy;
+use tenure_trust::admission::verify_order;
+use tenure_trust::vault_wire::{Open, RefusalCode, VaultFacts, VaultRefusal};
+use tenure_trust::{Hash, MachineRole, OrderKind, SeriesId};
+
+use crate::in_force::{InForce, Peer};
+use crate::journal;
+use crate::records::Recorder;
+use crate::ring::Event;
+use crate::store::{Fault, Opened, Series, Signer, Store, Terms};
+use crate::witness::Witness;
+
+/// A refusal of one kind to one peer is recorded once in this time.
+const REFUSAL_QUIET: SignedDuration = SignedDuration::from_mins(10);
+/// The most peers and kinds that are remembered for that.
+const MAX_QUIET: usize = 4096;
+
+/// Where the vault's facts of its machine come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// Hash of the machine's id.
+    pub machine: Hash,
+    /// Hash of the kernel's boot id.
+    pub boot: Hash,
+}
+
+/// A vault at work; shared by all connections.
+#[derive(Debug)]
+pub struct Vault {
+    /// What it holds.
+    pub store: Store,
+    /// Signs receipts.
+    pub identity: Identity,
+    /// Its clock.
+    pub witness: Arc<Witness>,
+    /// Its records.
+    pub recorder: Recorder,
+    in_force: RwLock<Arc<InForce>>,
+    /// One turn at a time.
+    turn: Mutex<()>,
+    erasing: Mutex<()>,
+    quiet: Mutex<BTreeMap<(String, RefusalCode), (Timestamp, u64)>>,
+}
+
+impl Vault {
+    /// A vault that obeys this policy from now on.
+    pub fn new(
+        store: Store,
+        identity: Identity,
+        witness: Arc<Witness>,
+        recorder: Recorder,
+        in_force: Arc<InForce>,
+    ) -> Self {
+        Self {
+            store,
+            identity,
+            witness,
+            recorder,
+            in_force: RwLock::new(in_force),
+            turn: Mutex::new(()),
+            erasing: Mutex::new(()),
+            quiet: Mutex::default(),
+        }
+    }
+
+    /// The policy in force.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another policy, or other admissions, in force.
+    pub fn enforce(&self, next: Arc<InForce>) {
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    /// Can it take this policy over without being started anew?
+    pub fn fits(&self, policy: &VaultPolicy) -> bool {
+        let held = self.in_force();
+        (&policy.vault, &policy.store, policy.port)
+            == (&held.policy.vault, &held.policy.store, held.policy.port)
+    }
+
+    /// `open` of a host.
+    ///
+    /// # Errors
+    /// A refusal, or the disk.
+    pub fn open(&self, peer: &Peer, open: &Open) -> Result<Opened, Fault> {
+        let held = self.in_force();
+        let terms = writes(&held, peer, &open.slot.series)?;
+        let opened = self.store.open_generation(terms, open, self.now()?)?;
+        self.tell(&opened.series, &opened.events);
+        if opened.events.iter().any(|e| !matches!(e, Event::Open { .. } | Event::Begin { .. })) {
+            self.erase(&opened.series);
+        }
+        Ok(opened)
+    }
+
+    /// What the policy says of the series that is open, as it is now: it may have changed since.
+    ///
+    /// # Errors
+    /// `ForeignSeries` when the host may write it no more.
+    pub fn with_terms<T>(
+        &self,
+        peer: &Peer,
+        opened: &Opened,
+        act: impl FnOnce(&Terms, Timestamp) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let held = self.in_force();
+        act(writes(&held, peer, &opened.series.id)?, self.now()?)
+    }
+
+    /// `seal` of a host: gives the receipt.
+    ///
+    /// # Errors
+    /// A refusal, or the disk.
+    pub fn seal(&self, peer: &Peer, opened: &Opened, seal: &str) -> Result<String, Fault> {
+        let held = self.in_force();
+        let terms = writes(&held, peer, &opened.series.id)?;
+        let key = match held.book.of(&opened.series.id.host, MachineRole::Host) {
+            Some(admission) => admission.identity,
+            None => return Err(Fault::refused(RefusalCode::BadSeal, "no key of this host is admitted")),
+        };
+        let signer = Signer { identity: &self.identity, uptime: self.witness.uptime() };
+        let taken = self.store.seal(terms, opened, seal, &key, signer, self.now()?)?;
+        if let Some(event) = taken.event {
+            self.tell(&opened.series, &[event]);
+        }
+        Ok(taken.receipt)
+    }
+
+    /// A signed order, whoever brings it.
+    ///
+    /// # Errors
+    /// `BadOrder` when nobody entitled signed it, or what it orders cannot be.
+    pub fn order(&self, text: &str) -> Result<(), Fault> {
+        let bad = |why: String| Fault::refused(RefusalCode::BadOrder, why);
+        let order = verify_order(&self.in_force().root, text.as_bytes()).map_err(|e| bad(e.to_string()))?;
+        let OrderKind::Clear { series, generation } = &order.what else {
+            return Err(bad("this order is not for a vault's series".into()));
+        };
+        let id = SeriesId::from_path(self.store.vault().clone(), series).map_err(|e| bad(e.to_string()))?;
+        let series = self.store.get(&id).ok_or_else(|| bad("there is no such series".into()))?;
+        let now = self.now()?;
+        let events = series.change(now, |ring| {
+            let events = ring.clear(*generation, order.hash(), now)?;
+            Ok((events.clone(), events))
+        })?;
+        self.tell(&series, &events);
+        self.erase(&series);
+        Ok(())
+    }
+
+    /// Closes what is over, promotes or sets aside, erases what is superseded, in every series. Goes on where an earlier
+    /// process stopped. Blocking.
+    pub fn turn(&self) {
+        let _one = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.in_force();
+        for series in self.store.all() {
+            self.turn_one(&held, &series);
+            series.tidy();
+        }
+    }
+
+    /// The same for one series.
+    pub fn turn_series(&self, series: &Arc<Series>) {
+        let _one = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turn_one(&self.in_force(), series);
+    }
+
+    fn turn_one(&self, held: &InForce, series: &Arc<Series>) {
+        let (Some(terms), Ok(now)) = (held.terms(&series.id), self.now()) else { return };
+        let turned = series.change(now, |ring| {
+            let events = ring.due(&terms.rules, now, None);
+            Ok((events.clone(), events))
+        });
+        match turned {
+            Ok(events) => self.tell(series, &events),
+            Err(fault) => self.complain(series, &fault),
+        }
+        self.erase(series);
+    }
+
+    /// Erases what the journal says is being erased.
+    fn erase(&self, series: &Arc<Series>) {
+        let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
+        for generation in series.erasing() {
+            let Ok(now) = self.now() else { return };
+            match series.erase(generation, now) {
+                Ok((files, bytes)) => self.tell(series, &[Event::Erased { generation, files, bytes }]),
+                Err(fault) => self.complain(series, &fault),
+            }
+        }
+    }
+
+    /// What the vault says of itself.
+    pub fn facts(&self, machine: Machine) -> VaultFacts {
+        let (free_bytes, total_bytes) = self.store.space().unwrap_or_default();
+        VaultFacts {
+            schema: 1,
+            series: self.store.facts(),
+            free_bytes,
+            total_bytes,
+            machine: machine.machine,
+            boot: machine.boot,
+        }
+    }
+
+    /// Takes note of a refusal: in the records once in a while for each peer and kind, so that nobody fills them.
+    pub fn note_refusal(&self, peer: &Peer, refusal: &VaultRefusal) {
+        let name = match peer {
+            Peer::Host(name) | Peer::Recovery(name) => name.to_string(),
+        };
+        let now = tenure_sys::clock::wall();
+        let count = {
+            let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+            if quiet.len() >= MAX_QUIET {
+                quiet.retain(|_, (told, _)| now.duration_since(*told) < REFUSAL_QUIET);
+            }
+            let known = quiet.entry((name.clone(), refusal.code)).or_insert((Timestamp::UNIX_EPOCH, 0));
+            known.1 += 1;
+            if now.duration_since(known.0) < REFUSAL_QUIET {
+                return;
+            }
+            known.0 = now;
+            std::mem::take(&mut known.1)
+        };
+        journal::warning(&format!("refused {name}: {}", refusal.what));
+        let payload = json!({ "host": name, "code": refusal.code, "what": refusal.what, "times": count });
+        self.recorder.event("refused", payload, self.in_force().version());
+    }
+
+    fn now(&self) -> Result<Timestamp, Fault> {
+        self.witness
+            .now()
+            .ok_or_else(|| Fault::refused(RefusalCode::Busy, "the vault's clock is behind what it has seen"))
+    }
+
+    fn complain(&self, series: &Series, fault: &Fault) {
+        let what = format!("{}: {}", series.id, journal::chain(fault));
+        journal::error(&what);
+    }
+
+    /// Tells in journal and records what was written down.
+    fn tell(&self, series: &Series, events: &[Event]) {
+        let version = self.in_force().version();
+        for event in events {
+            let name = match event {
+                Event::Begin { .. } | Event::EraseBegin { .. } => continue,
+                Event::Open { .. } => "opened",
+                Event::Seal { .. } => "sealed",
+                Event::Close { .. } => "closed",
+                Event::Promote { .. } => "promoted",
+                Event::Aside { .. } => "set_aside",
+                Event::Erased { .. } => "erased",
+            };
+            journal::notice(&format!("{} {}: {name}", series.id, event.generation()));
+            let payload = json!({ "series": series.id, "generation": event.generation(), "event": event });
+            self.recorder.event(name, payload, version);
+        }
+        if !events.is_empty() {
+            self.recorder.changed();
+        }
+    }
+}
+
+fn writes<'a>(held: &'a InForce, peer: &Peer, series: &SeriesId) -> Result<&'a Terms, Fault> {
+    held.writes(peer, series).ok_or_else(|| {
+        Fault::refused(RefusalCode::ForeignSeries, "this series is not one that this host may write")
+    })
+}
