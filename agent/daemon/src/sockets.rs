@@ -86,7 +86,7 @@ pub fn connection_of(pid: u32) -> Option<Socket> {
         .copied()
 }
 
-fn all() -> Result<Vec<Socket>, FileError> {
+pub(crate) fn all() -> Result<Vec<Socket>, FileError> {
     let mut out = Vec::new();
     for (name, protocol) in
         [("tcp", Protocol::Tcp), ("tcp6", Protocol::Tcp), ("udp", Protocol::Udp), ("udp6", Protocol::Udp)]
@@ -134,7 +134,7 @@ fn owners(of: &[Socket]) -> Result<BTreeMap<u64, String>, FileError> {
 }
 
 /// File numbers and inodes of a process's sockets; none when it has ended meanwhile.
-fn inodes(pid: u32) -> Vec<(u32, u64)> {
+pub(crate) fn inodes(pid: u32) -> Vec<(u32, u64)> {
     let Ok(dir) = BaseDir::open(Path::new("/proc")) else { return Vec::new() };
     let beneath = format!("{pid}/fd");
     let Ok(entries) = dir.list(Path::new(&beneath), FILES) else { return Vec::new() };

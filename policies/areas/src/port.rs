@@ -220,7 +220,8 @@ pub enum Command {
     },
     /// `sshd -t`: does the whole configuration parse?
     SshdTest,
-    /// Asks the running sshd to read its configuration again; open sessions stay.
+    /// Asks the running sshd to read its configuration again and waits, for seconds at most, until it listens with what
+    /// it has read; open sessions stay. Fails when it is not there then.
     SshdReload,
 }
 

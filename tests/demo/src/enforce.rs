@@ -64,7 +64,11 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
         wait_for("a session to port 9000", SOON, || connected(&fleet.web1))?;
         fleet.start_agent()?;
         let took = fleet.await_trial()?;
-        Ok(format!("the bundle is verified against the root, the ruleset on trial after {} ms", took.as_millis()))
+        fleet.await_login_trial()?;
+        Ok(format!(
+            "the bundle is verified against the root, the ruleset on trial after {} ms, old and new logins side by side",
+            took.as_millis()
+        ))
     })?;
     screen.step("sessions", "what was open stays open, what is new does not open", || {
         let alive = session.as_mut().is_some_and(tenure_lab::Running::runs) && connected(&fleet.web1);
@@ -83,7 +87,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
             other => return Err(format!("{other:?}").into()),
         }
         fleet.await_rest()?;
-        Ok(String::new())
+        Ok("marit, from the office, in a session opened after the switch; by her key, so other logins are closed".into())
     })?;
     matrix(screen, fleet)?;
     cut(screen, fleet)?;

@@ -17,7 +17,7 @@ use tenure_sys::{clock, proc, text};
 use super::memo::{Memo, Source};
 use super::ruleset::Ruleset;
 use super::watch::ChangeLog;
-use super::{conntrack, fault, nftables};
+use super::{conntrack, fault, nftables, sshd};
 
 /// Below these directories files are written; `ManagedPath` narrows it further.
 const WRITABLE: [&str; 4] = ["/etc/ssh/sshd_config.d", "/etc/ssh/tenure", "/var/lib/tenure", "/run/tenure"];
@@ -156,12 +156,7 @@ impl HostWrite for LinuxHost {
                     .map_err(|e| fault::conntrack("deleting tracked connections", &e))
             }
             Command::SshdTest => run("testing sshd's configuration", &Program::new(SSHD, ["-t"])).map(drop),
-            Command::SshdReload => {
-                // Debian's name of the unit; sshd.service is only an alias there.
-                let program = Program::new("/usr/bin/systemctl", ["reload", "ssh.service"]);
-                run("asking sshd to read its configuration again", &program.timeout(Duration::from_secs(30)))
-                    .map(drop)
-            }
+            Command::SshdReload => sshd::reload(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod netlink;
 pub mod nftables;
 mod recent;
 mod ruleset;
+mod sshd;
 pub mod watch;
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ struct State {
     boots: u32,
     files: Files,
     sshd: sshd::Config,
+    /// What somebody writes the moment after sshd is told to read its configuration: it ends by it.
+    spoiler: Option<(String, String)>,
     /// What sshd wrote to the journal in this boot.
     journal: Vec<sshd::Entry>,
     nft: Ruleset,
@@ -81,6 +83,7 @@ impl FakeHost {
             sshd: sshd::Config::read(&files),
             files,
             journal: Vec::new(),
+            spoiler: None,
             nft: Ruleset::default(),
             nft_changes: Vec::new(),
             warmed: false,
@@ -225,6 +228,12 @@ impl FakeHost {
         };
         state.nft_changes.push(change);
         Ok(())
+    }
+
+    /// Somebody writes this file when sshd has been tested and told to read its configuration, before it does: a broken
+    /// one ends it, and nobody gets in until it is started again with a whole one.
+    pub fn spoil_next_reload(&self, path: &str, text: &str) {
+        self.state().spoiler = Some((path.into(), text.into()));
     }
 
     /// Somebody restarts or reloads sshd.
@@ -456,6 +465,13 @@ impl HostWrite for FakeHost {
                 // A daemon that cannot read its configuration ends; systemd's ExecReload tests before it signals.
                 let next = sshd::Config::read(&state.files);
                 next.test().map_err(|why| PortError::Failed { doing: "reloading sshd".into(), why })?;
+                if let Some((path, text)) = state.spoiler.take() {
+                    let at = state.wall;
+                    state.files.insert(&path, Node::file(text.as_bytes(), 0, 0o644, at));
+                    state.sshd = sshd::Config::read(&state.files);
+                    let why = "sshd does not listen 15 s after it was told to".into();
+                    return Err(PortError::Failed { doing: "reloading sshd".into(), why });
+                }
                 state.sshd = next;
                 Ok(())
             }

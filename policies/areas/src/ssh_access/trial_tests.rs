@@ -346,3 +346,22 @@ fn without_a_journal_nobody_is_seen_and_nothing_is_closed() {
     assert_eq!(step(&host, &section()).verdict, Verdict::Drifted);
     assert_eq!(old_ways(&host), [true; 3]);
 }
+
+/// sshd reads late: a file that somebody breaks after the test ends it, and that is told and not taken for done.
+#[test]
+fn an_sshd_that_did_not_come_back_is_told_until_it_has_read_what_was_put() {
+    let host = enforced();
+    let broken = "/etc/ssh/sshd_config.d/90-broken.conf";
+    host.write_as(DROP_IN, "PasswordAuthentication yes\n", 0, 0o644);
+    host.spoil_next_reload(broken, "NoSuchThing x\n");
+    let report = step(&host, &section());
+    assert_eq!(report.verdict, Verdict::Drifted, "{report:#?}");
+    assert!(report.done.iter().any(|d| d.error.as_ref().is_some_and(|e| e.contains("does not listen"))));
+    assert_eq!(found(&report.findings, "not-reloaded").weight, Weight::Drift);
+    assert!(!host.lets_in("admin", MARIT, OFFICE), "it has ended");
+    let report = step(&host, &section());
+    assert!(report.done.iter().any(|d| d.error.as_ref().is_some_and(|e| e.contains("Bad configuration"))));
+    host.delete(broken);
+    assert_eq!(step(&host, &section()).verdict, Verdict::Remediated);
+    assert!(host.lets_in("admin", MARIT, OFFICE));
+}
