@@ -9,7 +9,7 @@ help:
 	@echo "make demo-down   remove what the demo made"
 	@echo "make test        everything that CI runs"
 	@echo "make man         man pages of all programs into $(TARGET)/man"
-	@echo "make bench       beside cfengine3, in one run"
+	@echo "make bench       beside cfengine3, restic and borg, in one run"
 
 packages:
 	@tests/lab/packages.sh
@@ -39,6 +39,8 @@ man:
 	@$(TARGET)/debug/tenure man $(TARGET)/man && $(TARGET)/debug/tenure-agent man $(TARGET)/man
 	@ls $(TARGET)/man
 
-bench: packages
+bench:
+	@tests/lab/packages.sh bench
 	cargo build --locked --release --bins
+	cargo build --locked --release -p tenure-backup --example engine
 	$(TARGET)/release/tenure-bench

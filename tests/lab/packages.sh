@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, the lab and the demo need and that are missing on this machine;
-# `packages.sh test` also those that only the tests ask.
+# `packages.sh test` also those that only the tests ask, `packages.sh bench` those beside which we measure.
 set -euo pipefail
 
 # gcc, libc6-dev: the linker rustc calls. git: the architecture rules ask it for our files.
@@ -8,6 +8,8 @@ wanted="gcc libc6-dev git mmdebstrap iproute2 nftables openssh-client util-linux
 # The tests of the agent's ports ask a real sshd for its effective configuration (sshd -T); none is ever started here.
 # Those of the backup engine ask restic, which judges what we write in its format.
 [ "${1:-}" != test ] || wanted+=" openssh-server restic"
+# The benchmarks measure beside these.
+[ "${1:-}" != bench ] || wanted+=" restic borgbackup python3-minimal"
 
 missing=
 for package in $wanted; do

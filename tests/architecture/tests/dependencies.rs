@@ -20,10 +20,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     // controller: of the agent only agent/sys
     ("tenure-cli", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-obligations", "tenure-sys"]),
     ("tenure-controller", &["tenure-trust", "tenure-policy", "tenure-sys"]),
-    // tests run our binaries and link only policies
+    // tests run our binaries and link only policies; the fuzz targets also what parses a repository
     ("tenure-lab", &[]),
     ("tenure-architecture", &["tenure-lab"]),
-    ("tenure-fuzz", &["tenure-trust", "tenure-policy", "tenure-areas"]),
+    ("tenure-fuzz", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-backup"]),
     ("tenure-scenarios", &["tenure-lab", "tenure-trust", "tenure-policy", "tenure-areas"]),
     ("tenure-demo", &["tenure-lab", "tenure-scenarios"]),
     ("tenure-benchmarks", &["tenure-lab", "tenure-scenarios"]),

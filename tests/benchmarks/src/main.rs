@@ -1,5 +1,7 @@
-//! `tenure-bench`: enforcement beside cfengine3 on the same state, alternating, in one run; prints ratios and targets.
+//! `tenure-bench`: enforcement beside cfengine3 on the same state, and backups beside restic and borg, alternating, in one
+//! run; prints ratios and targets.
 
+mod backups;
 mod numbers;
 mod sides;
 
@@ -20,7 +22,7 @@ const PASSES: usize = 100;
 const IDLE: usize = 30;
 
 /// What can be measured; all when none is named.
-const ROWS: [&str; 3] = ["changes", "pass", "idle"];
+const ROWS: [&str; 4] = ["changes", "pass", "idle", "backups"];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +40,16 @@ fn main() -> ExitCode {
 }
 
 fn bench(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+    if ["changes", "pass", "idle"].into_iter().any(wanted) {
+        enforcement(wanted)?;
+    }
+    if wanted("backups") {
+        backups::backups()?;
+    }
+    Ok(())
+}
+
+fn enforcement(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
     say(
         "Tenure beside cfengine3 (Debian 12): 50 people, 200 rules, sshd drop-in and key files, in a lab of two hosts.",
     );

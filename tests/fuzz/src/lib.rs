@@ -2,6 +2,7 @@
 //! what is rendered reads back, what is printed steers no terminal, what is kept is bounded, what is signed is not forged.
 //! Two drivers: `tests/short.rs` (a fixed number of rounds, in `make test`) and `fuzz/` (cargo-fuzz, without end).
 
+pub mod backup;
 pub mod check;
 pub mod firewall;
 pub mod host;
@@ -52,6 +53,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dpkg", run: patch::dpkg, seeds: patch::package_lists, rounds: 800 },
     Target { name: "patch_seen", run: patch::seen, seeds: patch::memories, rounds: 800 },
     Target { name: "debian_version", run: patch::version, seeds: patch::versions, rounds: 5000 },
+    Target { name: "restic_index", run: backup::index, seeds: backup::indexes, rounds: 3000 },
+    Target { name: "restic_snapshot", run: backup::snapshot, seeds: backup::snapshots, rounds: 3000 },
+    Target { name: "restic_tree", run: backup::tree, seeds: backup::trees, rounds: 1500 },
+    Target { name: "restic_pack_header", run: backup::header, seeds: backup::headers, rounds: 5000 },
 ];
 
 /// Runs a target by its name.

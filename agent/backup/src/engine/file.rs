@@ -12,8 +12,8 @@ use super::store::Folder;
 pub(crate) const MAX_FILE: usize = 64 << 20;
 /// What stands in front of compressed JSON; JSON itself begins with a bracket.
 const COMPRESSED: u8 = 2;
-/// zstd's level for all that is not a file's contents.
-pub(crate) const LEVEL: i32 = 3;
+/// zstd's level for them: they are small.
+const LEVEL: i32 = 3;
 
 /// JSON as an object that can be stored.
 pub(crate) fn encode(

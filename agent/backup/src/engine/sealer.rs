@@ -4,10 +4,12 @@ use std::io::Cursor;
 
 use super::blobs::open_blob;
 use super::error::EngineError;
-use super::file::LEVEL;
 use super::index::BlobKind;
 use super::seal::{Cipher, NONCE, OVERHEAD};
 
+/// zstd's level. Measured on 1 GiB of mixed files: 1 takes 5 % less processor time and 5 % more room, 3 takes 12 % more
+/// time and 1 % less room.
+const LEVEL: i32 = 2;
 /// What compression must save at least to be worth its keep.
 const WORTH: usize = 64;
 /// Buffers that grew beyond this for one large tree are given back.

@@ -1,0 +1,4 @@
+//! `restic_index` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("restic_index", bytes));

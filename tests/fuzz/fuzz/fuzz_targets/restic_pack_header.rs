@@ -1,0 +1,4 @@
+//! `restic_pack_header` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("restic_pack_header", bytes));
