@@ -14,6 +14,7 @@ use crate::book::Book;
 use crate::config::Config;
 use crate::ingest::Ingest;
 use crate::journal;
+use crate::judging::Judging;
 use crate::listen::Limits;
 use crate::secret::Secret;
 use crate::shelf::{NotTaken, Set, Shelf};
@@ -99,6 +100,8 @@ pub struct App {
     pub ingest: Ingest,
     /// How long strangers are borne with.
     pub limits: Limits,
+    /// What was judged last.
+    pub judging: Judging,
     floor: Mutex<Floor>,
     clock: fn() -> Timestamp,
 }
@@ -146,6 +149,7 @@ impl App {
             shelf,
             ingest,
             limits,
+            judging: Judging::default(),
             floor: Mutex::new(floor),
             clock,
         });

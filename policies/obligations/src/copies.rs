@@ -83,7 +83,9 @@ impl<'a> Series<'a> {
         let facts = vault.and_then(|vault| vault.series.get(&section.series).copied());
         let held = held(facts);
         let told = host.slots.get(&section.series);
-        let from = [host.admitted, vault.and_then(|vault| vault.admitted), since].into_iter().flatten().max();
+        let said = host.since_said(&section.series, facts, moments.zone);
+        let admitted = [host.admitted, vault.and_then(|vault| vault.admitted)];
+        let from = admitted.into_iter().chain([since, said]).flatten().max();
         let catch_up = i64::try_from(backup.catch_up_seconds).unwrap_or(i64::MAX).seconds();
         let mut slots = Vec::with_capacity(section.at.len() * DAYS as usize);
         for day in 0..moments.days.len() {
@@ -98,10 +100,12 @@ impl<'a> Series<'a> {
                     host_silent: host.silent.as_ref(),
                     vault_silent: vault.and_then(|vault| vault.silent.as_ref()),
                 };
-                let nothing = sides.host.is_none() && sides.vault.is_none();
-                let seen = match from.is_some_and(|from| due < from) && nothing {
-                    true => SlotSeen::NotExpected,
-                    false => slots::judge(&window, &sides, grace, moments.now),
+                let forgotten = host.tells_from.is_some_and(|oldest| (date, *at) < oldest);
+                let seen = match (sides.host, sides.vault) {
+                    (None, None) if from.is_some_and(|from| due < from) => SlotSeen::NotExpected,
+                    // the vault took it only with the host's signature, and the host's list is too short to say so again
+                    (None, Some((sealed, state))) if forgotten => slots::held(sealed, state),
+                    _ => slots::judge(&window, &sides, grace, moments.now),
                 };
                 slots.push(Slot { date, at: *at, window, seen });
             }
@@ -135,6 +139,23 @@ fn held(facts: Option<&SeriesFacts>) -> Held<'_> {
 
 /// A host's own word by series, then date and time. Manual slots are copies and none of the scheduled ones.
 pub(crate) type Told<'a> = HashMap<&'a SeriesId, BTreeMap<(Date, SlotTime), &'a HostSlotState>>;
+
+/// The oldest slot that a host tells of, when its list is full and older ones are left out of it.
+pub(crate) fn tells_from(slots: &[crate::input::HostSlot]) -> Option<(Date, SlotTime)> {
+    let oldest = slots.iter().map(|slot| (slot.slot.date, slot.slot.at)).min();
+    oldest.filter(|_| slots.len() >= crate::input::SLOTS_TOLD)
+}
+
+impl HostSeen<'_> {
+    /// Since when the host expects a series, as far as the vault does not know better.
+    fn since_said(&self, series: &SeriesId, facts: Option<&SeriesFacts>, zone: &Zone) -> Option<Timestamp> {
+        let backups = self.backups.as_ref().ok()?;
+        let said = backups.since.iter().find(|since| since.series == *series)?.since;
+        let day = zone.date_of(said);
+        let older = facts.iter().flat_map(|facts| &facts.generations).any(|held| held.id.date < day);
+        (!older).then_some(said)
+    }
+}
 
 /// Sorts a host's slots.
 pub(crate) fn told(slots: &[crate::input::HostSlot]) -> Told<'_> {

@@ -57,7 +57,9 @@ pub struct ChainFinding {
     pub what: IngestFinding,
     /// In which chain; a machine that is admitted anew begins the next, and the finding is history.
     pub epoch: Epoch,
-    /// When, by the controller's clock.
+    /// How often.
+    pub count: u32,
+    /// When last, by the controller's clock.
     pub at: Timestamp,
 }
 
@@ -140,11 +142,27 @@ pub struct HostBackups {
     pub slots: Vec<HostSlot>,
     /// Drills of the last months, in any order.
     pub drills: Vec<HostDrill>,
+    /// Since when the host expects each series.
+    #[serde(default)]
+    pub since: Vec<HostSince>,
     /// The machine's id, hashed.
     pub machine: Option<Hash>,
     /// The kernel's boot id, hashed.
     pub boot: Option<Hash>,
 }
+
+/// Since when a host expects a series, as it says: a reason why slots before are not there, believed as long as the vault
+/// holds nothing older.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSince {
+    /// Which.
+    pub series: SeriesId,
+    /// Since when, by the host's clock.
+    pub since: Timestamp,
+}
+
+/// A host tells so many slots at most (`tenure_areas::backup::facts::SLOTS`): of older ones it says nothing.
+pub const SLOTS_TOLD: usize = 400;
 
 /// A slot as the host sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use tenure_trust::{HostName, MachineRole, Owner, SeriesId, SetName, TenantId, Va
 
 use crate::areas::Areas;
 use crate::believed;
-use crate::copies::{Moments, Series, Told, told};
+use crate::copies::{Moments, Series, Told, tells_from, told};
 use crate::input::{Content, HostBackups, Input};
 use crate::promise::{self, Answer, Asked};
 use crate::reason::{Machine, Reason};
@@ -82,6 +82,8 @@ pub(crate) struct HostSeen<'a> {
     pub(crate) backups: Result<&'a HostBackups, Reason>,
     /// Its own word of slots, also when it is silent now.
     pub(crate) slots: Told<'a>,
+    /// The oldest slot that its full list has.
+    pub(crate) tells_from: Option<(jiff::civil::Date, tenure_trust::SlotTime)>,
     pub(crate) record: Option<RecordRef>,
 }
 
@@ -207,6 +209,7 @@ fn host_seen<'a>(input: &'a Input<'a>, host: &'a HostName) -> HostSeen<'a> {
         silent: backups.is_err().then_some(machine),
         areas,
         slots: word.map(|word| told(&word.slots)).unwrap_or_default(),
+        tells_from: word.and_then(|word| tells_from(&word.slots)),
         backups,
         record: last.map(|(_, newest)| newest.record.clone()),
     }

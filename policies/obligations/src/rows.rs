@@ -43,7 +43,8 @@ fn host_row(context: &Context<'_>, host: &HostName, seen: &HostSeen<'_>) -> Host
     let (agent, of_vault) = (reported(MachineRole::Host), reported(MachineRole::Vault));
     let mut chain = BTreeMap::new();
     for finding in [agent, of_vault].into_iter().flatten().flat_map(|reported| &reported.findings) {
-        *chain.entry(finding.what).or_insert(0u32) += 1;
+        let count = chain.entry(finding.what).or_insert(0u32);
+        *count = count.saturating_add(finding.count);
     }
     let newest = agent.and_then(|reported| {
         reported.areas.values().max_by_key(|newest| (newest.record.epoch, newest.record.seq))

@@ -91,7 +91,13 @@ fn agree(host: &HostSeal, vault: &SealedSlot, generation: GenerationState) -> Sl
     if (host.seal, host.snapshot, host.root) != (vault.seal, vault.snapshot, vault.root) {
         return SlotSeen::Lacks(State::Broken, SlotFault::Differ);
     }
-    match (host.unreadable.max(vault.unreadable), generation) {
+    let unreadable = host.unreadable.max(vault.unreadable);
+    held(&SealedSlot { unreadable, ..vault.clone() }, generation)
+}
+
+/// What a seal is that nobody contradicts.
+pub(crate) fn held(vault: &SealedSlot, generation: GenerationState) -> SlotSeen {
+    match (vault.unreadable, generation) {
         (_, GenerationState::Aside(_)) => SlotSeen::Aside,
         (0, _) => SlotSeen::Done { received: vault.received },
         (files, _) => SlotSeen::Partial(files),

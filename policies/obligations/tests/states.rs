@@ -5,14 +5,14 @@ mod fleet;
 
 use fleet::{Fleet, at, host, patched, sunday};
 use jiff::civil::date;
-use tenure_obligations::input::{ChainFinding, Content, HostDrill, HostSlotState};
+use tenure_obligations::input::{ChainFinding, Content, HostDrill, HostSince, HostSlotState};
 use tenure_obligations::view::Sign;
 use tenure_obligations::{Reason, State};
 use tenure_policy::bundles::WaiverFacts;
 use tenure_policy::calendar::Period;
 use tenure_trust::enrol::IngestFinding;
 use tenure_trust::vault_wire::{AsideReason, GenerationState};
-use tenure_trust::{Epoch, Hash, MachineRole, Owner, PersonName, SetName};
+use tenure_trust::{Epoch, Hash, MachineRole, Owner, PersonName, SetName, SlotTime};
 
 const HOST: MachineRole = MachineRole::Host;
 const VAULT: MachineRole = MachineRole::Vault;
@@ -132,7 +132,7 @@ fn a_clock_forty_days_off_is_unknown_both_ways() {
 #[test]
 fn two_histories_are_unknown_until_the_machine_is_admitted_anew() {
     let mut fleet = Fleet::in_order(sunday());
-    let fork = ChainFinding { what: IngestFinding::Fork, epoch: Epoch(1), at: sunday() };
+    let fork = ChainFinding { what: IngestFinding::Fork, epoch: Epoch(1), count: 1, at: sunday() };
     fleet.machine("web1", HOST).findings.push(fork);
     assert_eq!(fleet.state("access.secured"), State::Unknown);
     assert!(fleet.why("access.secured").contains("two histories"));
@@ -146,7 +146,12 @@ fn two_histories_are_unknown_until_the_machine_is_admitted_anew() {
 fn a_replay_and_a_gap_alone_are_told_and_change_no_state() {
     let mut fleet = Fleet::in_order(sunday());
     for what in [IngestFinding::Replay, IngestFinding::Gap, IngestFinding::Gap] {
-        fleet.machine("web1", HOST).findings.push(ChainFinding { what, epoch: Epoch(1), at: sunday() });
+        fleet.machine("web1", HOST).findings.push(ChainFinding {
+            what,
+            epoch: Epoch(1),
+            count: 1,
+            at: sunday(),
+        });
     }
     assert_eq!(fleet.state("access.secured"), State::Met);
     let web = fleet.judge().hosts.into_iter().find(|row| row.host == host("web1")).unwrap();
@@ -312,6 +317,38 @@ fn a_young_ring_is_due_with_the_date_on_which_it_is_full() {
     assert_eq!(fleet.state("backup.nightly"), State::Met);
     let row = &fleet.judge().backups.rows[0];
     assert!(row.days[0].iter().all(|cell| cell.sign == Sign::Blank));
+}
+
+#[test]
+fn a_series_that_is_new_on_the_host_is_expected_from_then_on_unless_the_vault_knows_better() {
+    let mut fleet = Fleet::in_order(sunday());
+    let series = fleet.hosts[&host("web1")].backup.as_ref().unwrap().series.clone();
+    let since =
+        series.iter().map(|one| HostSince { series: one.series.clone(), since: at("2026-11-22T09:00:00Z") });
+    fleet.web_backups().since = since.collect();
+    fleet.web_backups().slots.clear();
+    let with_copies = fleet.clone();
+    fleet.vault().series.clear();
+    assert_eq!(fleet.state("backup.nightly"), State::Due);
+    assert_eq!(fleet.why("backup.nightly"), "web1 nightly: the first is still to come");
+    assert_eq!(fleet.state("backup.ring"), State::Due);
+    assert_eq!(with_copies.state("backup.nightly"), State::Overdue, "the vault holds older ones");
+}
+
+#[test]
+fn a_full_list_that_does_not_reach_back_contradicts_no_seal() {
+    let mut fleet = Fleet::in_order(sunday());
+    let newest = fleet.web_backups().slots.iter().map(|slot| slot.slot.date).max().unwrap();
+    fleet.web_backups().slots.retain(|slot| slot.slot.date == newest);
+    assert_eq!(fleet.state("backup.ring"), State::Overdue);
+    let one = fleet.web_backups().slots[0].clone();
+    for minute in 0..400u16 {
+        let mut more = one.clone();
+        more.slot.manual = true;
+        more.slot.at = SlotTime::new((minute / 60) as u8 + 12, (minute % 60) as u8).unwrap();
+        fleet.web_backups().slots.push(more);
+    }
+    assert_eq!(fleet.state("backup.ring"), State::Met, "{}", fleet.why("backup.ring"));
 }
 
 #[test]

@@ -19,7 +19,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tenure-agent", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys", "tenure-link"]),
     // controller: of the agent only agent/sys
     ("tenure-cli", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-obligations", "tenure-sys"]),
-    ("tenure-controller", &["tenure-trust", "tenure-policy", "tenure-sys"]),
+    (
+        "tenure-controller",
+        &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-obligations", "tenure-sys"],
+    ),
     // tests run our binaries and link only policies; the fuzz targets also what parses a repository
     ("tenure-lab", &[]),
     ("tenure-architecture", &["tenure-lab"]),

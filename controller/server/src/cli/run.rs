@@ -12,6 +12,7 @@ use crate::app::{App, Places};
 use crate::config::Config;
 use crate::journal;
 use crate::listen::Limits;
+use crate::pages;
 use crate::service::Service;
 
 /// How often the parts are looked at when systemd does not say.
@@ -33,7 +34,7 @@ async fn serve(config: Config, places: &Places) -> Result<Exit, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(taken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(taken)?;
     let app = App::open(config, places, clock::wall, Limits::default()).await?;
-    let service = Service::start(app, axum::Router::new()).await?;
+    let service = Service::start(app, pages::router()).await?;
     journal::notice(&format!("machines at {}, people at {}", service.machines, service.people));
     tell(&[NotifyState::Ready]);
     let watchdog = sd_notify::watchdog_enabled();

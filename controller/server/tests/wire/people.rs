@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::world::{PASSWORD, World};
 
 /// Every path of the API, and its method: a new one must be named here.
-const API: [(Method, &str); 14] = [
+const API: [(Method, &str); 19] = [
     (Method::POST, "/api/v1/logout"),
     (Method::GET, "/api/v1/tokens"),
     (Method::POST, "/api/v1/tokens"),
@@ -16,7 +16,12 @@ const API: [(Method, &str); 14] = [
     (Method::POST, "/api/v1/revocations"),
     (Method::GET, "/api/v1/policy"),
     (Method::PUT, "/api/v1/policy"),
+    (Method::GET, "/api/v1/machines"),
+    (Method::GET, "/api/v1/obligations"),
     (Method::GET, "/api/v1/hosts"),
+    (Method::GET, "/api/v1/backups"),
+    (Method::GET, "/api/v1/drift"),
+    (Method::GET, "/api/v1/patches"),
     (Method::GET, "/api/v1/hosts/web1/records"),
     (Method::GET, "/api/v1/hosts/web1/export"),
     (Method::GET, "/api/v1/findings"),
@@ -32,7 +37,8 @@ async fn browser(world: &World, password: &str) -> (Client, crate::client::Answe
 #[tokio::test]
 async fn nobody_gets_in_without_a_session() {
     let world = World::new().await;
-    let source = include_str!("../../src/people/mod.rs");
+    let source =
+        format!("{}{}", include_str!("../../src/people/mod.rs"), include_str!("../../src/pages/mod.rs"));
     let routes: std::collections::BTreeSet<&str> =
         source.split('"').filter(|text| text.starts_with("/api/v1/")).collect();
     let tested: std::collections::BTreeSet<String> = API
@@ -63,7 +69,7 @@ async fn a_browser_logs_in_with_a_guarded_cookie_and_out_again() {
     assert!(!cookie.contains("Domain"));
     let secret = cookie.split(';').next().unwrap().to_owned();
     let inside = client.clone().with("cookie", secret.clone());
-    assert_eq!(inside.get("/api/v1/hosts").await.status, 200);
+    assert_eq!(inside.get("/api/v1/machines").await.status, 200);
     // A changing request needs the page's own text beside the cookie.
     let change = "{\"name\":\"web1\",\"role\":\"host\"}";
     assert_eq!(inside.post("/api/v1/tokens", change).await.problem(), "foreign-page");
@@ -76,7 +82,7 @@ async fn a_browser_logs_in_with_a_guarded_cookie_and_out_again() {
     assert_eq!(elsewhere.post("/api/v1/tokens", change).await.problem(), "foreign-page");
     assert_eq!(inside.post("/logout", "csrf=0").await.problem(), "foreign-page");
     assert_eq!(inside.post("/logout", format!("csrf={csrf}")).await.status, 303);
-    assert_eq!(inside.get("/api/v1/hosts").await.status, 401, "the session has ended");
+    assert_eq!(inside.get("/api/v1/machines").await.status, 401, "the session has ended");
 }
 
 #[tokio::test]

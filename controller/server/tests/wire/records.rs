@@ -38,7 +38,7 @@ async fn records_are_taken_once_and_in_order_over_restarts() {
     assert_eq!(web1.send(&[]).await.json()["taken"]["seq"], 42, "nothing is nothing");
 
     let operator = world.operator().await;
-    let hosts = operator.get("/api/v1/hosts").await.json();
+    let hosts = operator.get("/api/v1/machines").await.json();
     assert_eq!(hosts[0]["chain"]["seq"], 42, "{hosts}");
     let newest = operator.get("/api/v1/hosts/web1/records?limit=2&facts=true").await.json();
     assert_eq!(
@@ -139,7 +139,7 @@ async fn many_machines_at_once_lose_nothing_and_mix_nothing() {
     for sender in senders {
         sender.await.unwrap();
     }
-    let heads = world.operator().await.get("/api/v1/hosts").await.json();
+    let heads = world.operator().await.get("/api/v1/machines").await.json();
     let sent: u64 = heads.as_array().unwrap().iter().map(|h| h["chain"]["seq"].as_u64().unwrap()).sum();
     assert_eq!(sent, 12 * 200);
     assert!(findings(&world).await.is_empty());

@@ -168,7 +168,7 @@ async fn start(config: &Config, places: &Places) -> (Arc<App>, Service) {
     let short = Duration::from_millis(1500);
     let limits = Limits { handshake: short, head: short, body: short };
     let app = App::open(config.clone(), places, clock, limits).await.unwrap();
-    let service = Service::start(app.clone(), axum::Router::new()).await.unwrap();
+    let service = Service::start(app.clone(), tenure_controller::pages::router()).await.unwrap();
     (app, service)
 }
 

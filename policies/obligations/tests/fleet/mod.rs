@@ -152,6 +152,7 @@ impl Fleet {
         HostBackups {
             slots,
             drills: vec![drill],
+            since: Vec::new(),
             machine: Some(Hash::of(b"machine of web1")),
             boot: Some(Hash::of(b"boot of web1")),
         }

@@ -1,0 +1,45 @@
+//! The page from hostile facts: nothing of a machine or a contract becomes markup, steers a line or hides.
+
+use tenure_obligations::view::Judgement;
+
+use super::*;
+
+/// What the fleet of the judge's tests comes to, with a silent vault and updates that wait.
+const JUDGEMENT: &str = include_str!("../../tests/judgement.json");
+
+fn judgement() -> Judgement {
+    serde_json::from_str(JUDGEMENT).unwrap()
+}
+
+#[test]
+fn hostile_texts_are_escaped_and_neutralised_everywhere() {
+    let hostile = "<script>alert(1)</script>\u{202e}\u{1b}[2J\" onload='x'&amp;";
+    let mut judged = judgement();
+    let mut text = serde_json::to_string(&judged).unwrap();
+    for known in ["Server software wordt", "openssl", "Amsterdam", "the table is gone", "vendor pins"] {
+        text = text.replace(known, &serde_json::to_string(hostile).unwrap().trim_matches('"').to_owned());
+    }
+    judged = serde_json::from_str(&text).unwrap();
+    judged.head.timezone = "Europe/Amsterdam".into();
+    let page = render(&judged, hostile, Some("c5rf")).unwrap();
+    assert!(page.matches("alert(1)").count() > 6, "the texts are on the page");
+    assert!(!page.contains("<script") && !page.contains("' onload") && !page.contains("\" onload"));
+    assert!(!page.chars().any(|c| c == '\u{202e}' || c == '\u{1b}'));
+    assert!(page.contains("\\u{202e}"));
+}
+
+#[test]
+fn the_bad_stands_first_and_a_state_is_word_and_sign_and_class() {
+    let page = render(&judgement(), "marit", Some("c5rf")).unwrap();
+    let (now, rest) = page.split_once("id=\"duties\"").unwrap();
+    assert!(now.contains("overdue") && now.contains("patch.security") && !now.contains("✓"));
+    assert!(rest.contains("<span class=\"state met\"><span aria-hidden=\"true\">✓</span> met</span>"));
+    assert!(page.contains("as of <strong>2026-11-22 14:03 Amsterdam</strong>"));
+    assert!(page.contains("name=\"csrf\" value=\"c5rf\""));
+    for part in ["id=\"hosts\"", "id=\"backups\"", "id=\"drift\"", "id=\"patches\""] {
+        assert!(page.contains(part), "{part}");
+    }
+    for inline in ["style=", "<style", "onclick", "javascript:", "http:", "src="] {
+        assert!(!page.contains(inline), "{inline} does not stand under the strict policy");
+    }
+}
