@@ -64,7 +64,9 @@ impl Saying {
     pub fn since_or_due(&self, row: &Obligation) -> String {
         match (row.state, row.since, row.next) {
             (State::Overdue, Some(since), _) => format!("{} over", self.age(since)),
-            (State::Broken | State::Unknown, Some(since), _) => format!("since {}", self.moment(since)),
+            (State::Broken | State::Unknown, Some(since), _) => {
+                format!("since {}", self.moment(since).trim_start_matches("today "))
+            }
             (State::Due, _, Some(next)) => self.moment(next),
             (State::Waived, _, Some(until)) => format!("until {}", self.day(until)),
             (State::Met, Some(since), _) if since <= self.now => self.age(since),

@@ -7,6 +7,8 @@ mod enrol;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod judged;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod policy;

@@ -51,7 +51,7 @@ pub(crate) fn host(name: &str) -> HostName {
     HostName::new(name).unwrap()
 }
 
-fn fleet() -> FleetName {
+pub(crate) fn fleet() -> FleetName {
     FleetName::new("lab").unwrap()
 }
 
@@ -172,7 +172,8 @@ async fn start(config: &Config, places: &Places) -> (Arc<App>, Service) {
     (app, service)
 }
 
-fn example() -> tenure_policy::resolved::HostPolicy {
+/// The example's policy set.
+pub(crate) fn example_set() -> tenure_policy::Set {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/examples/soworker");
     let mut texts = BTreeMap::new();
     let mut folders = vec![folder.clone()];
@@ -188,6 +189,21 @@ fn example() -> tenure_policy::resolved::HostPolicy {
         }
     }
     let set = tenure_policy::load(&texts).unwrap();
+    match set.duty_book() {
+        Some(_) => set,
+        None => {
+            texts.insert("controller.yaml".into(), CONTROLLER.into());
+            tenure_policy::load(&texts).unwrap_or_else(|faults| panic!("{faults}"))
+        }
+    }
+}
+
+/// What makes the example have a controller.
+const CONTROLLER: &str = "controller: { host: ctl1, port: 8441 }\n\
+    hosts:\n  ctl1: { profiles: [base], addresses: [198.51.100.5], environment: production, site: \"Amsterdam\" }\n";
+
+fn example() -> tenure_policy::resolved::HostPolicy {
+    let set = example_set();
     let first = set.hosts().next().unwrap().clone();
     set.host_policy(&first).unwrap()
 }
@@ -292,8 +308,13 @@ impl Machine {
     }
 
     pub(crate) fn line(&mut self, event: &str, payload: &[u8]) -> String {
+        self.about(tenure_trust::About::Event(tenure_trust::EventName::new(event).unwrap()), payload)
+    }
+
+    /// The next line, about this.
+    pub(crate) fn about(&mut self, about: tenure_trust::About, payload: &[u8]) -> String {
         let draft = Draft {
-            about: tenure_trust::About::Event(tenure_trust::EventName::new(event).unwrap()),
+            about,
             policy: None,
             judge: tenure_trust::JudgeVersion::new("tenure test").unwrap(),
             observed_at: clock(),

@@ -1,0 +1,147 @@
+//! What is judged, as programs and browsers get it: from signed policy and records that machines sent, over the wire.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tenure_policy::resolved::HostPolicy;
+use tenure_trust::statement::Bundle;
+use tenure_trust::{About, AreaName, Hash, HostName, Index, MachineRole, PolicyVersion, Signed, Statement};
+
+use crate::client::Client;
+use crate::world::{Machine, PASSWORD, World, example_set, fleet, host};
+
+/// The example as a set of this world's fleet, judged by this world's controller.
+fn files(world: &World) -> BTreeMap<String, String> {
+    let set = example_set();
+    let mut files = BTreeMap::new();
+    let mut place = |name: String, hash: Hash, text: String, of: &HostName| {
+        files.insert(name, text);
+        (of.clone(), hash)
+    };
+    let mut machines = BTreeMap::new();
+    for name in set.hosts() {
+        let policy = HostPolicy { fleet: fleet(), ..set.host_policy(name).unwrap() };
+        let signed = Signed::new(&policy, &[&world.operator]);
+        machines.extend([place(format!("{name}.bundle.json"), signed.hash(), signed.to_json(), name)]);
+    }
+    let mut vaults = BTreeMap::new();
+    for (name, mut policy) in set.vault_policies() {
+        policy.fleet = fleet();
+        let signed = Signed::new(&policy, &[&world.operator]);
+        vaults.extend([place(format!("{name}.vault.json"), signed.hash(), signed.to_json(), &name)]);
+    }
+    let mut book = set.duty_book().unwrap();
+    (book.fleet, book.host) = (fleet(), host("ctl1"));
+    let signed = Signed::new(&book, &[&world.operator]);
+    let machine = book.machine().clone();
+    let controllers =
+        [place("ctl1.duty.json".into(), signed.hash(), signed.to_json(), &machine)].into_iter().collect();
+    let issued = world.app.now() - SignedDuration::from_mins(90);
+    let index = Index {
+        schema: Index::SCHEMA,
+        fleet: fleet(),
+        version: PolicyVersion(7),
+        issued,
+        expires: issued + SignedDuration::from_hours(24 * 90),
+        machines,
+        vaults,
+        controllers,
+        revoked: Default::default(),
+    };
+    files.insert("index.json".into(), Signed::new(&index, &[&world.operator]).to_json());
+    files
+}
+
+async fn publish(world: &World) {
+    let body = json!({ "files": files(world) }).to_string();
+    let answer =
+        world.operator().await.try_ask(hyper::Method::PUT, "/api/v1/policy", body.into_bytes()).await;
+    assert_eq!(answer.unwrap().status, 200);
+}
+
+/// What a host reports of its software, with one security update that waits.
+fn patches(package: &str, since: Timestamp, now: Timestamp) -> Value {
+    json!({
+        "area": "patch", "mode": "observe", "observed_at": now, "verdict": "compliant", "plan": null,
+        "findings": [], "mended": [], "done": [], "pending": null, "refusal": null, "unknown": null,
+        "facts": {
+            "installed": 400, "broken": [], "held": [], "lists": now, "reboot": [], "reboot_marked": null,
+            "kernel": "6.1.0-28-amd64",
+            "upgrades": [{
+                "package": package, "installed": "1", "candidate": "2", "origins": [], "security": true
+            }],
+            "seen": { "upgrades": { package: { "installed": "1", "since": since } }, "reboot": null }
+        }
+    })
+}
+
+async fn report(world: &World, machine: &mut Machine, package: &str) {
+    let now = world.app.now();
+    let since = now - SignedDuration::from_hours(24 * 9);
+    let about = About::Area(AreaName::new("patch").unwrap());
+    let line = machine.about(about, patches(package, since, now).to_string().as_bytes());
+    assert_eq!(machine.send(&[line]).await.status, 200);
+}
+
+fn header(answer: &crate::client::Answer, name: &str) -> String {
+    answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+async fn browser(world: &World) -> Client {
+    let client = world.people().with("origin", "https://ctl1");
+    let answer = client.post("/login", format!("user=marit&password={PASSWORD}")).await;
+    let cookie = header(&answer, "set-cookie").split(';').next().unwrap().to_owned();
+    world.people().with("cookie", cookie)
+}
+
+#[tokio::test]
+async fn records_become_duties_hosts_and_a_page() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let early = operator.get("/api/v1/obligations").await;
+    assert_eq!((early.status.as_u16(), early.problem().as_str()), (409, "no-duties"));
+    let page = browser(&world).await.get("/").await;
+    assert!(String::from_utf8_lossy(&page.body).contains("Nothing to judge by yet"));
+
+    publish(&world).await;
+    let mut web1 = world.admitted("web1", MachineRole::Host).await;
+    report(&world, &mut web1, "openssl<script>\u{1b}[2J").await;
+    let view = operator.get("/api/v1/obligations").await.json();
+    let row = |duty: &str| {
+        let rows = view["obligations"].as_array().unwrap();
+        rows.iter().find(|row| row["duty"] == duty).unwrap_or_else(|| panic!("{duty} in {view}")).clone()
+    };
+    assert_eq!(row("patch.security")["state"], "overdue", "{view}");
+    assert_eq!(row("patch.security")["evidence"][0]["record"]["host"], "web1");
+    assert_eq!(row("access.secured")["state"], "unknown", "nothing was said of it");
+    assert_eq!(row("purge")["state"], "met");
+    assert_eq!(view["obligations"][0]["state"], "overdue", "the worst first");
+
+    assert_eq!(operator.get("/api/v1/obligations?tenant=example-client").await.json(), view);
+    assert_eq!(operator.get("/api/v1/obligations?tenant=nobody").await.status, 404);
+    let hosts = operator.get("/api/v1/hosts").await.json();
+    let states: Vec<_> =
+        hosts["hosts"].as_array().unwrap().iter().map(|row| row["host"].as_str().unwrap()).collect();
+    assert!(states.contains(&"web1") && states.contains(&"vault1"), "{hosts}");
+    assert!(operator.get("/api/v1/backups").await.json()["backups"]["rows"].is_array());
+    assert!(operator.get("/api/v1/drift").await.json()["drift"].is_array());
+    assert_eq!(operator.get("/api/v1/patches").await.json()["patches"][0]["security"], 1);
+
+    let answer = browser(&world).await.get("/").await;
+    assert!(header(&answer, "content-security-policy").starts_with("default-src 'none'"));
+    let page = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(page.contains("patch.security") && page.contains("overdue"), "{page}");
+    assert!(!page.contains("<script") && page.contains("openssl&#60;script&#62;\\u{1b}[2J"), "{page}");
+    let style = browser(&world).await.get("/page.css").await;
+    assert_eq!(header(&style, "content-type"), "text/css; charset=utf-8");
+}
+
+#[tokio::test]
+async fn a_stranger_is_sent_to_the_login_and_learns_nothing() {
+    let world = World::new().await;
+    publish(&world).await;
+    let answer = world.people().get("/").await;
+    assert_eq!((answer.status.as_u16(), header(&answer, "location")), (303, "/login".into()));
+    assert!(answer.body.is_empty());
+}
