@@ -17,7 +17,7 @@ fn hostile_texts_are_escaped_and_neutralised_everywhere() {
     let mut judged = judgement();
     let mut text = serde_json::to_string(&judged).unwrap();
     for known in ["Server software wordt", "openssl", "Amsterdam", "the table is gone", "vendor pins"] {
-        text = text.replace(known, &serde_json::to_string(hostile).unwrap().trim_matches('"').to_owned());
+        text = text.replace(known, serde_json::to_string(hostile).unwrap().trim_matches('"'));
     }
     judged = serde_json::from_str(&text).unwrap();
     judged.head.timezone = "Europe/Amsterdam".into();
