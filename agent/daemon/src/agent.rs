@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
+use tenure_link::{Uplink, uplink};
+use tenure_policy::resolved::HostPolicy;
 use tenure_sys::command::{Program, capture};
 use tenure_sys::files::{FileError, Roots};
 use tenure_sys::lock::{Lock, LockError};
@@ -17,9 +19,9 @@ use crate::bell::{Mailbox, Reason};
 use crate::board::Board;
 use crate::desk::Counter;
 use crate::host::{Clock, MachineClock};
-use crate::journal;
+use crate::journal::{self, Entry, Kind};
 use crate::lane::{Lane, Tools};
-use crate::ledger::ChainLedger;
+use crate::ledger::{ChainLedger, EPOCH};
 use crate::linux::{ChangeLog, LinuxHost, Watcher};
 use crate::paths::Paths;
 use crate::policy_in_force::PolicyInForce;
@@ -57,6 +59,7 @@ pub struct Agent {
     recorder: recorder::Running,
     policy: policy_source::Running,
     prober: prober::Running,
+    uplink: Option<Uplink>,
     server: Server,
     watch: Option<Watch>,
     kernel: Option<Watcher>,
@@ -73,6 +76,8 @@ pub struct Setup {
     pub source: Box<dyn PolicySource>,
     /// Watch kernel and files? A one-shot `apply` does not stay long enough.
     pub watch: bool,
+    /// Link to the controller that this host has enrolled with?
+    pub link: bool,
 }
 
 /// Makes the directories of state and run, root's alone.
@@ -92,7 +97,7 @@ impl Agent {
     /// # Errors
     /// [`StartError`], with nothing changed on the host.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
-        let Setup { paths, host: name, source, watch } = setup;
+        let Setup { paths, host: name, source, watch, link } = setup;
         make_dirs(&paths)?;
         let lock = Lock::take(&paths.lock())?;
         let clock: Arc<dyn Clock> = Arc::new(MachineClock::new()?);
@@ -127,7 +132,9 @@ impl Agent {
         };
         bells.values().for_each(|bell| bell.ring(Reason::Start));
         let policy = policy_source::start(source, office).map_err(part("policy's thread"))?;
-        let desk = Arc::new(Counter::new(tools.clone(), bells, name.clone(), notes));
+        let uplink = if link { Some(link_up(&tools, &paths, &name).map_err(part("link"))?) } else { None };
+        let bell = uplink.as_ref().map(Uplink::bell);
+        let desk = Arc::new(Counter::new(tools.clone(), bells, name.clone(), notes, bell));
         let prober = prober::start(&tools, &admissions, &desk, paths.state.clone(), name)
             .map_err(part("prober's threads"))?;
         let server = Server::start(&paths.socket(), desk).map_err(part("socket"))?;
@@ -137,6 +144,7 @@ impl Agent {
             recorder: recording,
             policy,
             prober,
+            uplink,
             server,
             watch: files,
             kernel,
@@ -151,6 +159,7 @@ impl Agent {
         lane.or_else(|| part(self.recorder.is_finished(), "the recorder"))
             .or_else(|| part(self.policy.is_finished(), "the policy's thread"))
             .or_else(|| part(self.prober.is_finished(), "the prober"))
+            .or_else(|| part(self.uplink.as_ref().is_some_and(Uplink::is_finished), "the link"))
             .or_else(|| part(self.server.is_finished(), "the socket"))
             .or_else(|| part(self.watch.as_ref().is_some_and(Watch::is_finished), "the file watcher"))
             .or_else(|| part(self.kernel.as_ref().is_some_and(|k| !k.is_listening()), "the kernel watcher"))
@@ -158,8 +167,11 @@ impl Agent {
 
     /// Ends everything after the passes under way; a trial goes on in the kernel and falls back by itself.
     pub fn stop(self) {
-        let Self { tools, lanes, recorder, policy, prober, server, watch, kernel, _lock } = self;
+        let Self { tools, lanes, recorder, policy, prober, uplink, server, watch, kernel, _lock } = self;
         server.stop();
+        if uplink.is_some_and(|uplink| !uplink.stop()) {
+            journal::error("the link ended by a fault of its own");
+        }
         prober.stop();
         policy.stop();
         drop(kernel);
@@ -185,6 +197,20 @@ impl Tools {
         });
         self.recorder.event("start", payload, None, now.wall);
     }
+}
+
+/// Starts the link. What it states about its controller becomes an event in this host's own chain.
+fn link_up(tools: &Tools, paths: &Paths, host: &HostName) -> std::io::Result<Uplink> {
+    let places = tenure_link::Places { root: paths.root.clone(), state: paths.state.clone() };
+    let setup = uplink::Setup { places, host: host.clone(), epoch: EPOCH, clock: tenure_sys::clock::wall };
+    let (recorder, clock, policy) = (tools.recorder.clone(), tools.clock.clone(), tools.policy.clone());
+    let notice = move |notice: uplink::Notice| {
+        let version = policy.get().and_then(|held| held.version());
+        Entry::new(Kind::PolicyNotTaken, &notice.what).version(version).write();
+        let payload = json!({ "what": notice.what, "hint": notice.hint });
+        recorder.event(notice.event, payload, version, clock.now().wall);
+    };
+    Uplink::start::<HostPolicy>(setup, Box::new(notice))
 }
 
 /// Both watchers. One that cannot run is told on every screen; the lanes then look at every heartbeat only.

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tenure_link::uplink;
 use tenure_sys::files::{CheckedDir, FileError};
 use tenure_sys::text;
 use tenure_trust::HostName;
+
+use crate::paths::STATE;
 
 /// Largest configuration file in bytes; a real one has a few lines.
 const LIMIT: u64 = 64 * 1024;
@@ -26,11 +29,12 @@ pub struct Config {
 pub struct PolicyFrom {
     /// Signed or not.
     pub from: Source,
-    /// An absolute directory.
+    /// An absolute directory; the link's own, when the policy comes from the controller.
+    #[serde(default)]
     pub path: PathBuf,
 }
 
-/// The two ways a policy comes to a host.
+/// The ways a policy comes to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -38,6 +42,8 @@ pub enum Source {
     Bundles,
     /// The administrator's own policy set, unsigned: root's directory is its authority (mode `standalone`).
     Directory,
+    /// The controller that this host has enrolled with; verified against the root like a drop directory.
+    Controller,
 }
 
 impl Source {
@@ -46,6 +52,7 @@ impl Source {
         match self {
             Self::Bundles => "bundles",
             Self::Directory => "directory",
+            Self::Controller => "controller",
         }
     }
 }
@@ -112,7 +119,13 @@ impl Config {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let config: Self = serde_yaml::from_slice(bytes).map_err(|e| plain(&e.to_string()))?;
+        let mut config: Self = serde_yaml::from_slice(bytes).map_err(|e| plain(&e.to_string()))?;
+        if config.policy.from == Source::Controller {
+            if config.policy.path != Path::new("") {
+                return Err("policy.path is not for a policy from the controller: leave it out".into());
+            }
+            config.policy.path = Path::new(STATE).join(uplink::DIRECTORY);
+        }
         if !config.policy.path.is_absolute() {
             return Err(format!("policy.path must start with /, not {}", text::path(&config.policy.path)));
         }
@@ -139,6 +152,8 @@ mod tests {
         assert_eq!(config.policy.from, Source::Bundles);
         let config = Config::parse(b"host: a\npolicy:\n  from: directory\n  path: /srv/p\n").expect("good");
         assert_eq!(config.policy.from, Source::Directory);
+        let config = Config::parse(b"host: a\npolicy: { from: controller }\n").expect("good");
+        assert_eq!(config.policy.path, Path::new("/var/lib/tenure/link"));
     }
 
     #[test]
@@ -148,6 +163,8 @@ mod tests {
             ("host: Web_1\npolicy: { from: bundles, path: /p }\n", "host name"),
             ("host: web1\npolicy: { from: http, path: /p }\n", "http"),
             ("host: web1\npolicy: { from: bundles, path: p }\n", "must start with /"),
+            ("host: web1\npolicy: { from: bundles }\n", "must start with /"),
+            ("host: web1\npolicy: { from: controller, path: /p }\n", "leave it out"),
             ("host: web1\nhots: web2\npolicy: { from: bundles, path: /p }\n", "hots"),
             ("host: web1\nhost: web2\npolicy: { from: bundles, path: /p }\n", "host"),
             ("\u{1b}[2J", ""),

@@ -13,6 +13,7 @@ use tenure_areas::firewall::state::{
 };
 use tenure_areas::port::{ManagedFile, ManagedPath, PortError, PortResult, Query};
 use tenure_areas::ssh_access::state::{Trial as SshTrial, hash_of};
+use tenure_link::uplink;
 use tenure_trust::HostName;
 
 use crate::areas::Area;
@@ -39,16 +40,24 @@ pub struct Counter {
     since_boot_ms: u64,
     /// What does not run and should, in words.
     notes: Vec<String>,
+    /// The link to the controller, where there is one.
+    link: Option<uplink::Bell>,
     /// Orders are carried out one after the other.
     orders: Mutex<()>,
 }
 
 impl Counter {
     /// A desk for this agent.
-    pub fn new(tools: Tools, lanes: BTreeMap<Area, Mailbox>, host: HostName, notes: Vec<String>) -> Self {
+    pub fn new(
+        tools: Tools,
+        lanes: BTreeMap<Area, Mailbox>,
+        host: HostName,
+        notes: Vec<String>,
+        link: Option<uplink::Bell>,
+    ) -> Self {
         let now = tools.clock.now();
         let (since, since_boot_ms) = (now.wall, now.since_boot_ms);
-        Self { tools, lanes, host, since, since_boot_ms, notes, orders: Mutex::new(()) }
+        Self { tools, lanes, host, since, since_boot_ms, notes, link, orders: Mutex::new(()) }
     }
 
     fn status(&self) -> Status {
@@ -70,6 +79,7 @@ impl Counter {
             now: now.wall,
             board,
             notes,
+            link: self.link.as_ref().map(uplink::Bell::status),
         }
     }
 

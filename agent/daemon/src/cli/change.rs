@@ -190,11 +190,11 @@ fn setup(
     crate::agent::make_dirs(&paths).map_err(|e| Failure::of("cannot prepare the agent's state", &e))?;
     if let (Some(dir), Some(host)) = (&args.policy, &args.host) {
         let source = Directory::open(&paths, absolute(dir)?, host.clone(), confirm_within)?;
-        return Ok(Setup { paths, host: host.clone(), source: Box::new(source), watch: false });
+        return Ok(Setup { paths, host: host.clone(), source: Box::new(source), watch: false, link: false });
     }
     let config = Config::read(config)?;
     let source = source(&config, &paths)?;
-    Ok(Setup { paths, host: config.host, source, watch: false })
+    Ok(Setup { paths, host: config.host, source, watch: false, link: false })
 }
 
 fn ask_there(request: &Request) -> Result<Answer, Failure> {

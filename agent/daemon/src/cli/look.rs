@@ -170,7 +170,7 @@ fn configured(config: &Path) -> Result<Held, Failure> {
         Source::Directory => {
             Ok(Directory::open(&paths, config.policy.path, config.host, None)?.take(clock::wall())?)
         }
-        Source::Bundles => Ok(offered(&paths, &config.policy.path, &config.host)?),
+        Source::Bundles | Source::Controller => Ok(offered(&paths, &config.policy.path, &config.host)?),
     }
 }
 

@@ -4,6 +4,7 @@ mod boot;
 mod change;
 mod doctor;
 mod duration;
+mod enrol;
 mod evidence;
 mod failure;
 mod look;
@@ -61,6 +62,8 @@ enum Command {
     /// What this host states about itself
     #[command(subcommand)]
     Evidence(EvidenceCommand),
+    /// Enrol with a controller: make this host's keys, show their fingerprint, wait until an operator has admitted them
+    Enrol(EnrolArgs),
     /// Load the last confirmed ruleset before the network is up (what the boot unit runs)
     Boot,
     /// Print this host's public key, by which its records are verified; makes the key when there is none
@@ -121,6 +124,15 @@ struct ApplyArgs {
 }
 
 #[derive(Debug, Args)]
+struct EnrolArgs {
+    /// The invitation that an operator handed over
+    file: PathBuf,
+    /// Do not wait for the admission: the running agent asks on
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Debug, Args)]
 struct LiftArgs {
     /// The area; all when none is named
     #[arg(value_enum)]
@@ -169,6 +181,7 @@ fn command(cli: &Cli, out: Output) -> Result<Exit, Failure> {
         Command::Drift => look::drift(out),
         Command::Lift(args) => change::lift(&cli.config, args, out),
         Command::Evidence(EvidenceCommand::Export { out: file }) => evidence::export(file, out),
+        Command::Enrol(args) => enrol::enrol(&cli.config, args, out),
         Command::Boot => boot::boot(&cli.config, out),
         Command::Identity => evidence::identity(&cli.config, out),
         Command::Doctor => Ok(doctor::doctor(&cli.config, out)),

@@ -29,7 +29,8 @@ pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
     // Before any thread starts, so that all of them leave these signals to this one.
     let signals = signals().map_err(|e| Failure::of("cannot take signals", &e))?;
     let source = source(&config, &paths)?;
-    let agent = Agent::start(Setup { paths, host: config.host.clone(), source, watch: true })?;
+    let link = config.policy.from == Source::Controller;
+    let agent = Agent::start(Setup { paths, host: config.host.clone(), source, watch: true, link })?;
     tell(&[NotifyState::Ready]);
     let ended = wait(&agent, &signals);
     tell(&[NotifyState::Stopping]);
@@ -45,7 +46,7 @@ pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
 pub(super) fn source(config: &Config, paths: &Paths) -> Result<Box<dyn PolicySource>, NotTaken> {
     let (path, host) = (config.policy.path.clone(), config.host.clone());
     Ok(match config.policy.from {
-        Source::Bundles => Box::new(Bundles::open(paths, path, host)?),
+        Source::Bundles | Source::Controller => Box::new(Bundles::open(paths, path, host)?),
         Source::Directory => Box::new(Directory::open(paths, path, host, None)?),
     })
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use tenure_areas::area::{Finding, Weight};
+use tenure_link::LinkStatus;
 use tenure_policy::resolved::{Mode, Protocol};
 
 use super::duration::words;
@@ -140,7 +141,24 @@ pub(super) fn status(status: &Status, out: Output) {
         out.line(&format!("records cannot be written: {why}"));
     }
     out.note(&itself(&status.agent));
+    if let Some(link) = &status.link {
+        linked(link, out);
+    }
     status.notes.iter().for_each(|note| out.line(&format!("note: {note}")));
+}
+
+/// How the link to the controller stands.
+fn linked(link: &LinkStatus, out: Output) {
+    let controller = link.controller.as_deref().unwrap_or("no controller reached yet");
+    let contact = link.last_contact.map_or_else(|| "never".to_owned(), when);
+    out.note(&format!("link  {controller}, last contact {contact}, acknowledged up to record {}", link.sent));
+    if link.waiting {
+        out.line("link: waiting until an operator has compared the fingerprint and admitted this host");
+    }
+    if let Some(why) = &link.failing {
+        out.line(&format!("link does not work: {why}; the policy in force stays, records wait"));
+    }
+    link.notices.iter().for_each(|notice| out.line(&format!("controller: {notice}")));
 }
 
 /// The agent's own process, in a line.

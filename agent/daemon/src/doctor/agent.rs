@@ -24,7 +24,9 @@ pub(super) fn policy(paths: &Paths, config: &Config) -> Check {
         Source::Directory => {
             Directory::open(paths, path, host, None).and_then(|mut source| source.take(now)).map(Some)
         }
-        Source::Bundles => Bundles::open(paths, path, host).and_then(|mut source| source.resume(now)),
+        Source::Bundles | Source::Controller => {
+            Bundles::open(paths, path, host).and_then(|mut source| source.resume(now))
+        }
     };
     match held {
         Ok(Some(held)) => match (held.version(), held.until()) {

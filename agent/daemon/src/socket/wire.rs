@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tenure_areas::area::{Done, Unknown};
+use tenure_link::LinkStatus;
 use tenure_trust::HostName;
 
 use crate::areas::{Area, Look};
@@ -112,6 +113,9 @@ pub struct Status {
     /// What needs a person's eyes beside the areas: a clock that is wrong, a policy that has expired, a watcher that
     /// does not run.
     pub notes: Vec<String>,
+    /// The link to the controller, where there is one.
+    #[serde(default)]
+    pub link: Option<LinkStatus>,
 }
 
 /// What a pass of every area would do.
