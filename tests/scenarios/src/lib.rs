@@ -4,6 +4,7 @@
 pub mod admissions;
 pub mod agent;
 pub mod clients;
+pub mod controller;
 pub mod fleet;
 pub mod operator;
 pub mod policy;

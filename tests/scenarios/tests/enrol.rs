@@ -1,0 +1,158 @@
+//! A host enrols with the controller, is admitted by a person who compared, takes policy from there and reports to it;
+//! and whatever becomes of the controller, the host goes on and loses no record.
+
+use std::time::Duration;
+
+use tenure_lab::wait_for;
+use tenure_scenarios::agent::SOON;
+use tenure_scenarios::controller::STATE;
+use tenure_scenarios::operator::DESK;
+use tenure_scenarios::{Fleet, Result, all_held};
+
+#[test]
+fn a_host_enrols_is_compared_admitted_and_kept_as_published() -> Result<()> {
+    let fleet = Fleet::up_with(
+        &format!("enrol-{}", std::process::id()),
+        &tenure_scenarios::controller::HOSTS,
+        &tenure_lab::Options::default(),
+    )?;
+    fleet.make_chief()?;
+    fleet.start_controller()?;
+    let fingerprint = fleet.enrol_web1()?;
+    let placed = fleet.web1.get("/etc/tenure/trust/root.json")?;
+    assert_eq!(
+        placed.trim(),
+        fleet.office.get(&format!("{DESK}/marit-root.json"))?.trim(),
+        "the root came along"
+    );
+
+    // The token is worth nothing a second time, and another fingerprint is not admitted.
+    fleet.web1.must(&["sh", "-c", "mkdir /root/kept && mv /var/lib/tenure /root/kept/"])?;
+    let again = fleet.agent(&["enrol", "/root/web1.invitation", "--no-wait"])?;
+    assert!(!again.ok() && again.stderr.contains("token"), "{}", again.said());
+    fleet.web1.must(&["sh", "-c", "rm -rf /var/lib/tenure && mv /root/kept/tenure /var/lib/"])?;
+    assert!(fleet.admit_web1("AAAA-AAAA-AAAA-AAAA-AAAA").is_err(), "nobody shows this fingerprint");
+    let waiting = fleet.web1.spawn(&["tenure-agent", "enrol", "/root/web1.invitation"])?;
+    fleet.admit_web1(&fingerprint)?;
+    wait_for("the certificate", SOON, || fleet.web1.get("/var/lib/tenure/tls.crt").is_ok())?;
+    drop(waiting);
+    for key in ["tls.key", "ssh.key", "identity.key"] {
+        let mode = fleet.web1.must(&["stat", "-c", "%a %U", &format!("/var/lib/tenure/{key}")])?;
+        assert_eq!(mode.trim(), "600 root", "{key}");
+    }
+
+    fleet.publish(&fleet.controlled(), 1)?;
+    fleet.start_agent()?;
+    fleet.confirm_soon()?;
+    fleet.await_rest()?;
+    all_held("logins", &fleet.login_differences())?;
+    let reported = fleet.await_reported()?;
+    assert!(reported > 3, "{reported} records");
+
+    // Another version comes by itself.
+    fleet.publish(&fleet.controlled().with("lists_within: 2d", "lists_within: 3d"), 2)?;
+    wait_for("version 2", SOON, || {
+        fleet.agent_json(&["status"]).is_ok_and(|s| s["board"]["policy"]["version"] == 2)
+    })
+    .map_err(|why| format!("{why}: {:#}\n{}", fleet.link(), fleet.journal()))?;
+
+    // An older one, forged by nobody and signed by marit, is not published …
+    fleet.sign("marit", &fleet.controlled(), 1)?;
+    assert!(fleet.tenure_must(&["publish", "signed"]).is_err());
+    // … and a strange host cannot ask for anything.
+    let ask = "curl -sk https://198.51.100.20:8442/v1/policy/index";
+    let answer = fleet.stranger.sh(ask)?;
+    assert!(answer.stdout.contains("not-admitted"), "{}", answer.said());
+    Ok(())
+}
+
+#[test]
+fn a_controller_killed_while_it_takes_records_in_loses_none_that_it_acknowledged() -> Result<()> {
+    let fleet = Fleet::linked("killed-ctl")?;
+    let ctl1 = fleet.ctl1();
+    for delay in ["0", "0.2", "0.5", "1", "1.5", "2"] {
+        // Each flush is a change that is restored and recorded.
+        fleet.web1.must(&["nft", "flush", "ruleset"])?;
+        let before = fleet.link()["sent"].as_u64().unwrap_or(0);
+        ctl1.must(&["sh", "-c", &format!("sleep {delay}; systemctl kill -s KILL tenure-controller; true")])?;
+        fleet.await_rest()?;
+        ctl1.sh("systemctl reset-failed tenure-controller; systemctl start tenure-controller")?;
+        let held = fleet.held_of("web1", "host");
+        assert!(held >= before, "record {before} was acknowledged, and {held} are held after the kill");
+    }
+    // The way up is cut: the host goes on, and its records wait.
+    fleet.lab.part("web1", "ctl1")?;
+    fleet.web1.must(&["nft", "flush", "ruleset"])?;
+    fleet.await_rest()?;
+    all_held("logins without a controller", &fleet.login_differences())?;
+    fleet.lab.heal()?;
+    let all = wait_for("all records", Duration::from_secs(150), || fleet.await_reported().is_ok());
+    all.map_err(|why| format!("{why}: {:#}\n{:#}", fleet.link(), fleet.controller_status()))?;
+    let findings = fleet.controller_status()["findings"].clone();
+    let kinds: Vec<_> = findings.as_array().into_iter().flatten().map(|f| f["kind"].clone()).collect();
+    assert!(kinds.iter().all(|kind| kind == "replay"), "nothing is missing and nothing forked: {findings:#}");
+    Ok(())
+}
+
+#[test]
+fn a_controller_that_goes_back_or_withholds_changes_nothing_and_is_named() -> Result<()> {
+    let fleet = Fleet::linked("hostile-ctl")?;
+    let ctl1 = fleet.ctl1();
+    let python = |statements: &str| -> Result<()> {
+        let line = format!(
+            "systemctl stop tenure-controller && python3 -c \"import sqlite3; d=sqlite3.connect('{STATE}/controller.db'); \
+             {statements}\" && chown tenure-controller: {STATE}/* && systemctl start tenure-controller"
+        );
+        ctl1.must(&["sh", "-c", &line]).map(drop).map_err(Into::into)
+    };
+    fleet.await_reported()?;
+    ctl1.must(&[
+        "sh",
+        "-c",
+        &format!(
+            "systemctl stop tenure-controller && cp -a {STATE} /root/old && systemctl start tenure-controller"
+        ),
+    ])?;
+    fleet.publish(&fleet.controlled().with("lists_within: 2d", "lists_within: 3d"), 2)?;
+    wait_for("version 2", SOON, || {
+        fleet.agent_json(&["status"]).is_ok_and(|s| s["board"]["policy"]["version"] == 2)
+    })?;
+    let ruleset = fleet.web1.must(&["nft", "-s", "list", "ruleset"])?;
+    let told = |word: &str| {
+        let notices = || fleet.link()["notices"].to_string();
+        wait_for(word, Duration::from_secs(120), || notices().contains(word))
+            .map_err(|why| format!("{why}: {:#}\n{}", fleet.link(), fleet.journal()))
+    };
+
+    // It comes back with what it had before version 2: the policy is refused, the records are sent again.
+    ctl1.must(&["sh", "-c", &format!("systemctl stop tenure-controller && rm -rf {STATE}/* && cp -a /root/old/. {STATE}/ && systemctl start tenure-controller")])?;
+    told("version 1 was offered, and version 2 has already been taken")?;
+    fleet.await_reported()?;
+
+    // It has no policy at all.
+    python("d.execute('DELETE FROM policy'); d.execute('DELETE FROM settings'); d.commit()")?;
+    told("has no policy")?;
+    let status = fleet.agent_json(&["status"])?;
+    assert_eq!(status["board"]["policy"]["version"], 2, "{status:#}");
+    assert_eq!(fleet.web1.must(&["nft", "-s", "list", "ruleset"])?, ruleset, "nothing changed");
+    let exported = fleet.agent(&["evidence", "export", "--out", "/root/chain"])?;
+    assert!(exported.ok(), "{}", exported.said());
+    fleet.office.put(&format!("{DESK}/chain"), fleet.web1.get("/root/chain")?.as_bytes(), "644")?;
+    let key = fleet.agent(&["--quiet", "identity"])?;
+    fleet.office.put(&format!("{DESK}/web1.pub"), key.stdout.as_bytes(), "644")?;
+    let verified = fleet.tenure(&["verify", "chain", "--key", "web1.pub"])?;
+    assert!(verified.ok(), "{}", verified.said());
+    for event in ["policy_refused", "policy_withheld"] {
+        let held = fleet.web1.must(&["sh", "-c", &decoded(event)])?;
+        assert_ne!(held.trim(), "0", "{event} is in the host's own chain");
+    }
+    Ok(())
+}
+
+/// Counts the records about an event in an exported chain.
+fn decoded(event: &str) -> String {
+    format!(
+        "python3 -c \"import json,base64; print(sum('{event}' in base64.b64decode(json.loads(l)['record']['payload']).decode() \
+         for l in list(open('/root/chain'))[1:]))\""
+    )
+}
