@@ -1,4 +1,15 @@
-//! `tenure-backup`: what a host's backup jobs need. [`engine`] writes, reads, checks and restores restic's repository
-//! format; it knows no policy, network, process or clock.
+//! Backups of a host: the run of one slot from key to receipt, dumps, reading back, restoring, drills, and the engine that
+//! writes restic's repository format. When a run is due is decided elsewhere (`tenure-areas`).
 
+pub mod drill;
+pub mod dump;
 pub mod engine;
+pub mod error;
+pub mod escrow;
+pub mod job;
+pub mod keys;
+pub mod machine;
+pub mod postgres;
+pub mod reading;
+pub mod source;
+pub mod transport;

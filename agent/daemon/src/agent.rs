@@ -109,6 +109,7 @@ impl Agent {
             recorder::start(ledger, board.clone(), floor.clone(), clock.clone()).map_err(part("recorder"))?;
         let log = ChangeLog::new();
         let host = Arc::new(LinuxHost::new(log.clone()));
+        let jobs = host.job_bell().clone();
         let before = Before::new(Arc::new(list_ruleset));
         let tools = Tools { host, clock, policy, board, recorder, floor, before };
         let lanes: Vec<Lane> = Area::ALL
@@ -117,6 +118,8 @@ impl Agent {
             .collect::<Result<_, _>>()
             .map_err(part("lanes"))?;
         let bells: BTreeMap<Area, Mailbox> = lanes.iter().map(|l| (l.area, l.mailbox.clone())).collect();
+        let backups = bells.get(&Area::Backup).cloned().unwrap_or_default();
+        jobs.connect(move || backups.ring(Reason::JobEnded));
         let mut notes = Vec::new();
         let (kernel, files) = if watch { watchers(&bells, log, &mut notes) } else { (None, None) };
         tools.event_start(&name, &paths);

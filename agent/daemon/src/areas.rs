@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tenure_areas::area::{Approved, AreaSpec, Done, Finding, Now, Pending, Refusal, Unknown};
+use tenure_areas::backup::{self, Backup, Scheduled};
 use tenure_areas::firewall::Firewall;
 use tenure_areas::pass::{PlanLines, Report, pass, plan_hash};
 use tenure_areas::patch::Patch;
@@ -26,11 +27,13 @@ pub enum Area {
     SshAccess,
     /// How current the software is.
     Patch,
+    /// Copies in the vault.
+    Backup,
 }
 
 impl Area {
     /// All of them, in the order in which a host is set up.
-    pub const ALL: [Self; 3] = [Self::Firewall, Self::SshAccess, Self::Patch];
+    pub const ALL: [Self; 4] = [Self::Firewall, Self::SshAccess, Self::Patch, Self::Backup];
 
     /// Its name in records and on screens.
     pub fn word(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Area {
             Self::Firewall => Firewall::NAME,
             Self::SshAccess => SshAccess::NAME,
             Self::Patch => Patch::NAME,
+            Self::Backup => Backup::NAME,
         }
     }
 
@@ -51,7 +55,7 @@ impl Area {
         match self {
             // Somebody logs in: sshd tells the journal and nobody else.
             Self::SshAccess => Some(Duration::from_secs(1)),
-            Self::Firewall | Self::Patch => None,
+            Self::Firewall | Self::Patch | Self::Backup => None,
         }
     }
 
@@ -61,6 +65,7 @@ impl Area {
             Self::Firewall => policy.modes.firewall,
             Self::SshAccess => policy.modes.ssh_access,
             Self::Patch => policy.modes.patch,
+            Self::Backup => policy.modes.backup,
         }
     }
 
@@ -73,7 +78,19 @@ impl Area {
             Self::Firewall => policy.firewall.as_ref().map(of::<Firewall>),
             Self::SshAccess => policy.ssh_access.as_ref().map(of::<SshAccess>),
             Self::Patch => policy.patch.as_ref().map(of::<Patch>),
+            Self::Backup => Scheduled::of(policy).as_ref().map(of::<Backup>),
         }
+    }
+}
+
+/// What happened in an area between two reports, for event records of their own: names with payloads.
+pub fn events(area: Area, before: Option<&Report>, after: &Report) -> Vec<(&'static str, serde_json::Value)> {
+    match area {
+        Area::Firewall | Area::SshAccess | Area::Patch => Vec::new(),
+        Area::Backup => match (before.and_then(Report::facts_of::<Backup>), after.facts_of::<Backup>()) {
+            (Some(before), Some(after)) => backup::events(&before, &after),
+            _ => Vec::new(),
+        },
     }
 }
 
@@ -87,6 +104,8 @@ impl fmt::Display for Area {
 pub trait Desired {
     /// One turn of the loop.
     fn pass(&self, mode: Mode, read: &dyn HostRead, write: &dyn HostWrite, now: &dyn Fn() -> Now) -> Report;
+    /// When to look again although no bell rings, by what a pass has found.
+    fn wake(&self, report: &Report, now: &Now) -> Option<jiff::Timestamp>;
     /// What a pass in mode `enforce` would do. Changes nothing, not even the agent's own memory.
     ///
     /// # Errors
@@ -120,6 +139,10 @@ struct Compiled<A: AreaSpec>(A::Desired);
 impl<A: AreaSpec> Desired for Compiled<A> {
     fn pass(&self, mode: Mode, read: &dyn HostRead, write: &dyn HostWrite, now: &dyn Fn() -> Now) -> Report {
         pass::<A>(&self.0, mode, read, write, now)
+    }
+
+    fn wake(&self, report: &Report, now: &Now) -> Option<jiff::Timestamp> {
+        A::wake(&self.0, &report.facts_of::<A>()?, now)
     }
 
     fn look(&self, read: &dyn HostRead, now: &Now) -> Result<Look, Unknown> {

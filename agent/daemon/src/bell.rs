@@ -25,6 +25,10 @@ pub enum Reason {
     Operator,
     /// What is under way has reached its limit.
     TrialDue,
+    /// A job has ended.
+    JobEnded,
+    /// A time of the schedule has come.
+    Schedule,
 }
 
 /// What a lane wakes up to.

@@ -383,6 +383,12 @@ impl Desk for Counter {
                 let _one = order();
                 self.lift(area)
             }
+            Request::Backup { which } => {
+                let _one = order();
+                crate::orders::backup(&self.tools, which.as_deref()).inspect(|_| {
+                    self.lanes.get(&Area::Backup).into_iter().for_each(|lane| lane.ring(Reason::Operator));
+                })
+            }
         };
         answer.unwrap_or_else(Answer::Refused)
     }

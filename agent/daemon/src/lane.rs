@@ -12,7 +12,7 @@ use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_sys::clock;
 use tenure_trust::PolicyVersion;
 
-use crate::areas::{Area, Desired};
+use crate::areas::{self, Area, Desired};
 use crate::before::{Before, KeepFirst};
 use crate::bell::{Mailbox, Reason, Wake};
 use crate::board::{Board, Turn};
@@ -99,6 +99,8 @@ struct Worker {
     compiled: Option<Compiled>,
     next_heartbeat: Duration,
     pace: Pace,
+    /// What the last pass said, where events are told from the difference.
+    before: Option<Report>,
 }
 
 /// The policy as this area needs it, compiled once for each policy.
@@ -112,7 +114,14 @@ struct Compiled {
 impl Worker {
     fn new(area: Area, tools: Tools) -> Self {
         let next_heartbeat = clock::monotonic() + HEARTBEAT;
-        Self { area, tools, compiled: None, next_heartbeat, pace: Pace::new(clock::monotonic()) }
+        Self {
+            area,
+            tools,
+            compiled: None,
+            next_heartbeat,
+            pace: Pace::new(clock::monotonic()),
+            before: None,
+        }
     }
 
     fn run(&mut self, bells: &Mailbox) {
@@ -164,6 +173,16 @@ impl Worker {
             alarms.push((ended + left + AFTER_LIMIT, Reason::TrialDue));
             alarms.extend(self.area.looks_every().map(|pause| (ended + pause, Reason::TrialDue)));
         }
+        if let Some(at) = desired.wake(&report, &after) {
+            let left = Duration::try_from(at.duration_since(after.wall)).unwrap_or(Duration::ZERO);
+            alarms.push((ended + left + AFTER_LIMIT, Reason::Schedule));
+        }
+        for (name, payload) in areas::events(self.area, self.before.as_ref(), &report) {
+            self.tools.recorder.event(name, payload, version, after.wall);
+        }
+        if self.area == Area::Backup && report.facts.is_some() {
+            self.before = Some(report.clone());
+        }
         let failed = report.done.iter().any(|d| d.error.is_some());
         if clock_wrong || failed || report.verdict == Verdict::Unknown {
             alarms.push((ended + RETRY, Reason::Timer));
@@ -198,8 +217,10 @@ fn pass(
     desired: &dyn Desired,
     lifted: bool,
 ) -> (Report, bool) {
-    let mode = if lifted { Mode::Observe } else { area.mode(policy) };
     let host = &*tools.host;
+    // Before the time floor the last confirmed state is enforced, and no job begins (DESIGN, "One loop").
+    let early = area == Area::Backup && tools.floor.judge(tools.clock.now()).1.is_some();
+    let mode = if lifted || early { Mode::Observe } else { area.mode(policy) };
     let now = || tools.floor.judge(tools.clock.now()).0;
     let write = KeepFirst::new(host, area, &tools.before, &now);
     let mut report = desired.pass(mode, host, &write, &now);

@@ -18,6 +18,7 @@ pub mod lane;
 pub mod ledger;
 pub mod linux;
 pub mod logins;
+pub mod orders;
 pub mod output;
 pub mod pace;
 pub mod paths;

@@ -43,6 +43,8 @@ const PLACES: &[(&str, &[&str], Area)] = &[
     ("/var/lib/dpkg", &["status"], Area::Patch),
     ("/var/lib/apt/lists", &[], Area::Patch),
     ("/run", &["reboot-required"], Area::Patch),
+    ("/var/lib/tenure/backup/requests", &[], Area::Backup),
+    ("/var/lib/tenure/backup/drills", &[], Area::Backup),
 ];
 
 /// The watcher's thread and the watches, which end with it.

@@ -191,21 +191,148 @@ impl CommandError {
 /// # Errors
 /// When it cannot be started, or is stopped at its time or output limit.
 pub fn capture(program: &Program) -> Result<Output, CommandError> {
+    run(program, None, None)
+}
+
+fn run(program: &Program, from: Option<File>, to: Option<(File, u64)>) -> Result<Output, CommandError> {
     let deadline = clock::monotonic().saturating_add(program.timeout);
-    let mut running = Running::start(program)?;
+    let mut running = Running::start(program, from)?;
+    running.output[0].to = to;
     let finished = running.follow(program, deadline);
     // The leader is not reaped yet, so its group's number cannot have been given to somebody else.
     running.kill_group();
     let status = running.child.wait();
     finished?;
     let failed = |source| CommandError::Follow { program: program.path.clone(), source };
-    let status = status.map_err(failed)?;
-    let ended = match (status.code(), status.signal()) {
-        (Some(code), _) => Ended::Code(code),
-        (None, signal) => Ended::Signal(signal.unwrap_or(0)),
-    };
+    let ended = ended(status.map_err(failed)?);
     let [stdout, stderr] = running.output.map(|pipe| pipe.bytes);
     Ok(Output { ended, stdout, stderr, pid: running.child.id(), program: program.path.clone() })
+}
+
+/// A process that goes on by itself; it outlives whoever started it.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+    program: PathBuf,
+}
+
+impl Started {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(mut self) -> Result<Ended, CommandError> {
+        let failed = |source| CommandError::Follow { program: self.program.clone(), source };
+        self.child.wait().map(ended).map_err(failed)
+    }
+}
+
+/// Starts a program with this open file as its standard input and nothing on its outputs, and does not wait. Its
+/// `timeout`, `cap` and `stdin` bytes do not count.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start(program: &Program, stdin: File) -> Result<Started, CommandError> {
+    let mut command = command(program)?;
+    command.stdin(Stdio::from(stdin)).stdout(Stdio::null()).stderr(Stdio::null());
+    let failed = |source| CommandError::Start { program: program.path.clone(), source };
+    Ok(Started { child: command.spawn().map_err(failed)?, program: program.path.clone() })
+}
+
+/// Runs a program to its end with its standard output going into an open file, at most `quota` bytes of it; `cap` bounds
+/// its standard error. The answer's `stdout` is empty.
+///
+/// # Errors
+/// As [`capture`]; `TooMuch` above the quota, `Follow` when the file takes no more.
+pub fn stream(program: &Program, to: File, quota: u64) -> Result<Output, CommandError> {
+    run(program, None, Some((to, quota)))
+}
+
+/// As [`capture`], with an open file as its standard input.
+///
+/// # Errors
+/// As [`capture`].
+pub fn capture_from(program: &Program, from: File) -> Result<Output, CommandError> {
+    run(program, Some(from), None)
+}
+
+/// A process whose input and output stay open; it and its group are killed when this goes. For [`crate::conversation`].
+#[derive(Debug)]
+pub(crate) struct Spoken {
+    child: Child,
+    group: Pid,
+    input: File,
+    output: File,
+}
+
+impl Spoken {
+    pub(crate) fn start(program: &Program) -> Result<Self, CommandError> {
+        let failed = |source| CommandError::Start { program: program.path.clone(), source };
+        let mut command = command(program)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(failed)?;
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let input = child.stdin.take().map(|pipe| File::from(OwnedFd::from(pipe)));
+        let output = child.stdout.take().and_then(|pipe| nonblocking(pipe.into()).ok());
+        match (group, input, output) {
+            (Some(group), Some(input), Some(output)) => Ok(Self { child, group, input, output }),
+            _ => {
+                // It runs and cannot be spoken with: end it rather than leave it behind.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(failed(std::io::Error::other("it has no pipes")))
+            }
+        }
+    }
+
+    pub(crate) fn input(&self) -> &File {
+        &self.input
+    }
+
+    pub(crate) fn output(&self) -> &File {
+        &self.output
+    }
+
+    /// Waits until it says something or ends.
+    pub(crate) fn wait(&self, at_most: Duration) -> std::io::Result<()> {
+        let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
+        let timeout =
+            PollTimeout::try_from(at_most.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Drop for Spoken {
+    fn drop(&mut self) {
+        // Fails only when the group is empty already.
+        let _ = kill_process_group(self.group, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+fn ended(status: std::process::ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ended::Code(code),
+        (None, signal) => Ended::Signal(signal.unwrap_or(0)),
+    }
+}
+
+/// The command of a program, without inputs and outputs.
+fn command(program: &Program) -> Result<Command, CommandError> {
+    if !program.path.is_absolute() {
+        return Err(CommandError::NotAbsolute { program: program.path.clone() });
+    }
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that the ban names")]
+    let mut command = Command::new(&program.path);
+    command.args(&program.args).env_clear().env("LC_ALL", "C").current_dir("/").process_group(0);
+    if let Some((uid, gid)) = program.user {
+        // The standard library empties the other groups before it changes the user.
+        command.uid(uid).gid(gid);
+    }
+    Ok(command)
 }
 
 struct Running {
@@ -220,23 +347,20 @@ struct Running {
 struct Pipe {
     file: Option<File>,
     bytes: Vec<u8>,
+    /// Where it goes instead of `bytes`, and how much more may.
+    to: Option<(File, u64)>,
 }
 
 impl Running {
-    fn start(program: &Program) -> Result<Self, CommandError> {
-        if !program.path.is_absolute() {
-            return Err(CommandError::NotAbsolute { program: program.path.clone() });
-        }
+    fn start(program: &Program, from: Option<File>) -> Result<Self, CommandError> {
         let failed = |source| CommandError::Start { program: program.path.clone(), source };
-        #[allow(clippy::disallowed_methods, reason = "this is the one place that the ban names")]
-        let mut command = Command::new(&program.path);
-        command.args(&program.args).env_clear().env("LC_ALL", "C").current_dir("/").process_group(0);
-        command.stdin(if program.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+        let mut command = command(program)?;
+        command.stdin(match from {
+            Some(file) => Stdio::from(file),
+            None if program.stdin.is_empty() => Stdio::null(),
+            None => Stdio::piped(),
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some((uid, gid)) = program.user {
-            // The standard library empties the other groups before it changes the user.
-            command.uid(uid).gid(gid);
-        }
         let mut child = command.spawn().map_err(failed)?;
         let prepared = Self::prepare(&mut child);
         match prepared {
@@ -257,7 +381,7 @@ impl Running {
         let input = child.stdin.take().map(|pipe| nonblocking(pipe.into())).transpose()?;
         let stdout = child.stdout.take().map(|pipe| nonblocking(pipe.into())).transpose()?;
         let stderr = child.stderr.take().map(|pipe| nonblocking(pipe.into())).transpose()?;
-        let pipe = |file| Pipe { file, bytes: Vec::new() };
+        let pipe = |file| Pipe { file, bytes: Vec::new(), to: None };
         Ok((exit, pid, input, [pipe(stdout), pipe(stderr)]))
     }
 
@@ -323,11 +447,18 @@ impl Running {
 impl Pipe {
     /// Reads what is there; false when that is more than `cap` in all.
     fn read(&mut self, cap: usize) -> std::io::Result<bool> {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = [0; 64 * 1024];
         while let Some(file) = &mut self.file {
             match file.read(&mut buffer) {
                 Ok(0) => self.file = None,
-                Ok(n) => self.bytes.extend_from_slice(&buffer[..n]),
+                Ok(n) => match &mut self.to {
+                    None => self.bytes.extend_from_slice(&buffer[..n]),
+                    Some((to, left)) => {
+                        let Some(rest) = left.checked_sub(n as u64) else { return Ok(false) };
+                        to.write_all(&buffer[..n])?;
+                        *left = rest;
+                    }
+                },
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod conversation;
 pub mod files;
 pub mod lock;
 pub mod proc;

@@ -41,15 +41,17 @@ impl Lock {
     /// # Errors
     /// `LockError::Held` with the holder; or the file cannot be opened or written.
     pub fn take(path: &Path) -> Result<Self, LockError> {
+        Self::take_saying(path, &std::process::id().to_string())
+    }
+
+    /// The same with this text in the file instead of the process's id, at most [`SAID`] bytes, for whoever asks
+    /// [`Lock::said`].
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub fn take_saying(path: &Path, text: &str) -> Result<Self, LockError> {
+        let mut file = open(path)?;
         let failed = |source: std::io::Error| FileError::Io { doing: "lock", path: path.into(), source };
-        let bad = || FileError::BadPath { path: path.into(), why: "it must name a file" };
-        let parent = CheckedDir::open(path.parent().ok_or_else(bad)?)?;
-        let name = path.file_name().ok_or_else(bad)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let file = openat2(parent.fd(), name, flags, Mode::RUSR | Mode::WUSR, inside)
-            .map_err(|e| failed(e.into()))?;
-        let mut file = File::from(file);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(held(path, &mut file)),
@@ -57,9 +59,51 @@ impl Lock {
         }
         file.set_len(0).map_err(failed)?;
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        writeln!(file, "{text}").map_err(failed)?;
         Ok(Self { _file: file })
     }
+
+    /// What the holder of a lock says; none when nobody holds it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or read.
+    pub fn said(path: &Path) -> Result<Option<Vec<u8>>, LockError> {
+        let file = match open(path) {
+            Err(LockError::File(e)) if e.is_missing() => return Ok(None),
+            opened => opened?,
+        };
+        let failed =
+            |source: std::io::Error| FileError::Io { doing: "read the lock", path: path.into(), source };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return Ok(None),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(e) => return Err(failed(e.into()).into()),
+        }
+        let mut said = Vec::new();
+        file.take(SAID).read_to_end(&mut said).map_err(failed)?;
+        Ok(Some(said))
+    }
+
+    /// The locked file, to be inherited by a process that holds the lock from then on: the lock goes when the last of
+    /// its holders has closed it.
+    pub fn into_file(self) -> File {
+        self._file
+    }
+}
+
+/// The most bytes that a holder says.
+const SAID: u64 = 4096;
+
+fn open(path: &Path) -> Result<File, LockError> {
+    let failed = |source: std::io::Error| FileError::Io { doing: "lock", path: path.into(), source };
+    let bad = || FileError::BadPath { path: path.into(), why: "it must name a file" };
+    let parent = CheckedDir::open(path.parent().ok_or_else(bad)?)?;
+    let name = path.file_name().ok_or_else(bad)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let file =
+        openat2(parent.fd(), name, flags, Mode::RUSR | Mode::WUSR, inside).map_err(|e| failed(e.into()))?;
+    Ok(File::from(file))
 }
 
 fn held(path: &Path, file: &mut File) -> LockError {

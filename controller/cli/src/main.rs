@@ -16,6 +16,7 @@ mod cmd_man;
 mod cmd_obligations;
 mod cmd_patches;
 mod cmd_publish;
+mod cmd_recover;
 mod cmd_root;
 mod cmd_schema;
 mod cmd_sign;
@@ -97,6 +98,8 @@ enum Command {
     Drift(cmd_drift::Args),
     /// List how long security updates wait
     Patches(cmd_patches::Args),
+    /// Open the password of a copy whose host is gone, and say how restic restores it
+    Recover(cmd_recover::Args),
 }
 
 fn main() -> ExitCode {
@@ -136,5 +139,6 @@ fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Backups(args) => cmd_backups::run(&args, out),
         Command::Drift(args) => cmd_drift::run(&args, out),
         Command::Patches(args) => cmd_patches::run(&args, out),
+        Command::Recover(args) => cmd_recover::run(&args, out),
     }
 }

@@ -196,6 +196,10 @@ pub trait AreaSpec {
     }
     /// Carries the plan out in seconds, or starts an operation.
     fn act(approved: &Approved<Self::Step>, host: &dyn HostWrite) -> ActReport;
+    /// When to look again although no bell rings, e.g. at the next time of a schedule. Pure.
+    fn wake(_desired: &Self::Desired, _facts: &Self::Facts, _now: &Now) -> Option<Timestamp> {
+        None
+    }
     /// What to do to give the host back as it stood before the first `apply` (`tenure-agent lift`).
     fn lift(desired: &Self::Desired, facts: &Self::Facts) -> Plan<Self::Step>;
 }

@@ -239,6 +239,11 @@ fn laws_hold_for_firewall() {
 }
 
 #[test]
+fn laws_hold_for_backup() {
+    cases::backup().all();
+}
+
+#[test]
 fn laws_hold_for_patch() {
     cases::patch().all();
 }

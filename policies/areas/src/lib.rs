@@ -2,6 +2,7 @@
 //! Pure: decides from facts that a port read; the shell's ports act.
 
 pub mod area;
+pub mod backup;
 pub mod fake;
 pub mod firewall;
 pub mod pass;

@@ -192,6 +192,9 @@ pub enum Query {
     PendingUpgrades,
     /// `uname -r`, one line.
     Kernel,
+    /// The job that runs on this host (there is one at most): JSON `{"run": "…", "since": RFC 3339}`, or `null`. It is told by the
+    /// lock that a job's process holds, so a job that was killed is none.
+    Job,
 }
 
 /// Things to do. Each maps to one argv or netlink message in the shell, in one `match`.
@@ -223,6 +226,12 @@ pub enum Command {
     /// Asks the running sshd to read its configuration again and waits, for seconds at most, until it listens with what
     /// it has read; open sessions stay. Fails when it is not there then.
     SshdReload,
+    /// Starts `tenure-agent job RUN` as a process of its own, which outlives the agent. Its specification stands in
+    /// `/var/lib/tenure/jobs/RUN.json`. Refused while another job runs.
+    StartJob {
+        /// The run.
+        run: tenure_trust::RunId,
+    },
 }
 
 /// A tracked connection in its original direction.

@@ -14,9 +14,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     // agent
     ("tenure-sys", &[]),
     ("tenure-link", &["tenure-trust", "tenure-sys"]),
-    ("tenure-backup", &["tenure-trust"]),
     ("tenure-vault", &["tenure-trust", "tenure-policy", "tenure-sys", "tenure-link"]),
-    ("tenure-agent", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys", "tenure-link"]),
+    ("tenure-backup", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys", "tenure-link"]),
+    (
+        "tenure-agent",
+        &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-sys", "tenure-link", "tenure-backup"],
+    ),
     // controller: of the agent only agent/sys
     ("tenure-cli", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-obligations", "tenure-sys"]),
     (

@@ -46,6 +46,7 @@ pub fn key(query: &Query) -> &'static str {
         Query::Packages => "packages",
         Query::PendingUpgrades => "upgrades",
         Query::Kernel => "kernel",
+        Query::Job => "job",
     }
 }
 

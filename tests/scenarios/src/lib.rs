@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod operator;
 pub mod policy;
 pub mod programs;
+pub mod vaulted;
 
 pub use clients::{Reach, reach};
 pub use fleet::Fleet;

@@ -163,7 +163,7 @@ pub(super) fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// The policy that a service would start with now.
-fn configured(config: &Path) -> Result<Held, Failure> {
+pub(super) fn configured(config: &Path) -> Result<Held, Failure> {
     let config = Config::read(config)?;
     let paths = Paths::of_host();
     match config.policy.from {

@@ -1,5 +1,6 @@
 //! The command line: definitions, exit codes, and which command does what.
 
+mod backup;
 mod boot;
 mod change;
 mod doctor;
@@ -7,6 +8,7 @@ mod duration;
 mod enrol;
 mod evidence;
 mod failure;
+mod job;
 mod look;
 mod man;
 mod run;
@@ -64,6 +66,15 @@ enum Command {
     Evidence(EvidenceCommand),
     /// Enrol with a controller: make this host's keys, show their fingerprint, wait until an operator has admitted them
     Enrol(EnrolArgs),
+    /// Copies in the vault: make, list, restore, prove
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
+    /// Do the work of one run (what the agent starts)
+    #[command(hide = true)]
+    Job {
+        /// The run
+        run: tenure_trust::RunId,
+    },
     /// Load the last confirmed ruleset before the network is up (what the boot unit runs)
     Boot,
     /// Print this host's public key, by which its records are verified; makes the key when there is none
@@ -182,6 +193,8 @@ fn command(cli: &Cli, out: Output) -> Result<Exit, Failure> {
         Command::Lift(args) => change::lift(&cli.config, args, out),
         Command::Evidence(EvidenceCommand::Export { out: file }) => evidence::export(file, out),
         Command::Enrol(args) => enrol::enrol(&cli.config, args, out),
+        Command::Backup(command) => backup::backup(&cli.config, command, out),
+        Command::Job { run } => job::job(&cli.config, run),
         Command::Boot => boot::boot(&cli.config, out),
         Command::Identity => evidence::identity(&cli.config, out),
         Command::Doctor => Ok(doctor::doctor(&cli.config, out)),

@@ -17,7 +17,7 @@ use tenure_sys::{clock, proc, text};
 use super::memo::{Memo, Source};
 use super::ruleset::Ruleset;
 use super::watch::ChangeLog;
-use super::{conntrack, fault, nftables, sshd};
+use super::{conntrack, fault, jobs, nftables, sshd};
 
 /// Below these directories files are written; `ManagedPath` narrows it further.
 const WRITABLE: [&str; 4] = ["/etc/ssh/sshd_config.d", "/etc/ssh/tenure", "/var/lib/tenure", "/run/tenure"];
@@ -32,13 +32,25 @@ pub struct LinuxHost {
     roots: Roots,
     ruleset: Ruleset,
     memo: Memo,
+    jobs: jobs::JobBell,
 }
 
 impl LinuxHost {
     /// The host with what its watcher sees.
     pub fn new(log: ChangeLog) -> Self {
         let roots = Roots::new(WRITABLE).expect("the constants are absolute and outside of homes");
-        Self { ruleset: Ruleset::new(log.clone()), log, roots, memo: Memo::default() }
+        Self {
+            ruleset: Ruleset::new(log.clone()),
+            log,
+            roots,
+            memo: Memo::default(),
+            jobs: jobs::JobBell::default(),
+        }
+    }
+
+    /// What is rung when a job ends.
+    pub fn job_bell(&self) -> &jobs::JobBell {
+        &self.jobs
     }
 }
 
@@ -116,6 +128,7 @@ impl HostRead for LinuxHost {
                 let release = Beneath::new("/proc", "sys/kernel/osrelease");
                 self.file(&release, Owner::Any, 256)
             }
+            Query::Job => jobs::running(),
         }
     }
 }
@@ -157,6 +170,7 @@ impl HostWrite for LinuxHost {
             }
             Command::SshdTest => run("testing sshd's configuration", &Program::new(SSHD, ["-t"])).map(drop),
             Command::SshdReload => sshd::reload(),
+            Command::StartJob { run } => jobs::start(run, &self.roots, &self.jobs),
         }
     }
 }

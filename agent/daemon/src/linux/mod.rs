@@ -3,6 +3,7 @@
 pub mod conntrack;
 mod fault;
 pub mod host;
+pub mod jobs;
 mod memo;
 mod netlink;
 pub mod nftables;
@@ -15,5 +16,6 @@ pub mod watch;
 mod tests;
 
 pub use host::LinuxHost;
+pub use jobs::JobBell;
 pub use netlink::NetlinkError;
 pub use watch::{Change, ChangeLog, Watcher};

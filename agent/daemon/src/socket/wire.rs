@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tenure_areas::area::{Done, Unknown};
+use tenure_areas::backup::facts::RunRequest;
 use tenure_link::LinkStatus;
 use tenure_trust::HostName;
 
@@ -42,6 +43,11 @@ pub enum Request {
     },
     /// Wait until everything seen so far is in the records.
     Settle,
+    /// Make copies of these series now; as many requests as series.
+    Backup {
+        /// `server`, `nightly`, or a series as OWNER/HOST/SET; all of them when none is named.
+        which: Option<String>,
+    },
 }
 
 /// What the agent answers.
@@ -74,6 +80,11 @@ pub enum Answer {
     },
     /// To `settle`.
     Settled,
+    /// To `backup`: what was asked for, in the order in which it is begun.
+    Asked {
+        /// One for each series.
+        requests: Vec<RunRequest>,
+    },
     /// Not done, and nothing was changed.
     Refused(Refused),
 }

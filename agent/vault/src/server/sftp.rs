@@ -160,7 +160,8 @@ impl Sftp {
         };
         let seen = self.seen(&view)?;
         match inside {
-            Inside::Top | Inside::Dir(_) | Inside::Data => Ok(directory(false)),
+            Inside::Top | Inside::Dir(_) | Inside::Data | Inside::Escrow => Ok(directory(false)),
+            Inside::EscrowFor(recipient) => seen.escrow(&recipient).map(|(_, attributes)| attributes),
             Inside::Locks => Ok(directory(true)),
             Inside::DataDir(first) => match seen.data_dirs().contains(&first) {
                 true => Ok(directory(false)),
@@ -200,7 +201,7 @@ impl Sftp {
             Inside::Top => {
                 let (config, at) = seen.config()?;
                 let mut all = vec![File::new("config", of_object(&config, at))];
-                all.extend(["data", "index", "keys", "snapshots"].map(|name| dir(name.to_owned())));
+                all.extend(["data", "escrow", "index", "keys", "snapshots"].map(|name| dir(name.to_owned())));
                 all.push(File::new("locks", directory(true)));
                 all
             }
@@ -215,10 +216,13 @@ impl Sftp {
                 files
             }
             Inside::Dir(kind) => seen.files(|object| object.kind == kind),
+            Inside::Escrow => seen.escrows()?,
             Inside::Locks => {
                 seen.locks.iter().map(|(name, size)| File::new(name, file(size as u64, 0, true))).collect()
             }
-            Inside::Config | Inside::Object(..) | Inside::Lock(_) => return Err(StatusCode::NoSuchFile),
+            Inside::Config | Inside::Object(..) | Inside::Lock(_) | Inside::EscrowFor(_) => {
+                return Err(StatusCode::NoSuchFile);
+            }
         })
     }
 
@@ -272,6 +276,10 @@ impl Sftp {
             Inside::Lock(name) if seen.locks.read(&name).is_some() => {
                 return Ok(Open::Lock { view: view.path(), name });
             }
+            Inside::EscrowFor(recipient) => {
+                let (opened, attributes) = seen.escrow(&recipient)?;
+                return Ok(Open::Object(Arc::new(opened), attributes));
+            }
             Inside::Config => seen.config()?,
             Inside::Object(kind, name) => {
                 seen.books.look(kind, &name, seen.upto).ok_or(StatusCode::NoSuchFile)?
@@ -304,6 +312,26 @@ impl Seen {
         // It is always the first.
         let all = self.books.objects(self.upto.min(1));
         all.into_iter().find(|(object, _)| object.kind == ObjectKind::Config).ok_or(StatusCode::NoSuchFile)
+    }
+
+    /// The escrow for one recipient: frozen since the generation was opened.
+    fn escrow(&self, recipient: &str) -> Answered<(DiskFile, FileAttributes)> {
+        let beside = self.repo.with_file_name("escrow");
+        let opened = open_beneath(&beside, Path::new(&format!("{recipient}.age")));
+        let opened = opened.map_err(|_| StatusCode::NoSuchFile)?;
+        let size = opened.metadata().map_err(|_| StatusCode::Failure)?.len();
+        Ok((opened, file(size, 0, false)))
+    }
+
+    fn escrows(&self) -> Answered<Vec<File>> {
+        let listed =
+            std::fs::read_dir(self.repo.with_file_name("escrow")).map_err(|_| StatusCode::NoSuchFile)?;
+        let names = listed.flatten().take(MAX_VIEWS).filter_map(|entry| entry.file_name().into_string().ok());
+        let known = names.filter_map(|name| {
+            let (_, attributes) = self.escrow(name.strip_suffix(".age")?).ok()?;
+            Some(File::new(name, attributes))
+        });
+        Ok(known.collect())
     }
 
     fn data_dirs(&self) -> BTreeSet<u8> {

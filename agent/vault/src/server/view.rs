@@ -38,6 +38,10 @@ pub enum Inside {
     DataDir(u8),
     /// A file.
     Object(ObjectKind, Hash),
+    /// `escrow`: the generation's password for offline recipients, for when the host is gone. restic looks past it.
+    Escrow,
+    /// A file in it, by recipient.
+    EscrowFor(String),
     /// `locks`
     Locks,
     /// A file in it.
@@ -84,6 +88,14 @@ fn inside(names: &[&str]) -> Option<Inside> {
         ["data", two, name] => {
             let hash: Hash = name.parse().ok()?;
             (hash.as_bytes()[0] == byte(two)?).then_some(Inside::Object(ObjectKind::Data, hash))?
+        }
+        ["escrow"] => Inside::Escrow,
+        ["escrow", name] => {
+            let recipient = name.strip_suffix(".age")?;
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+            let named =
+                recipient.starts_with("age1") && recipient.len() <= MAX_LOCK && recipient.bytes().all(plain);
+            named.then(|| Inside::EscrowFor(recipient.to_owned()))?
         }
         ["locks"] => Inside::Locks,
         ["locks", name] if name.len() <= MAX_LOCK && name.bytes().all(plain) => {
@@ -168,7 +180,10 @@ mod tests {
             "/keys/x",
             "/config/x",
             "/objects.journal",
-            "/escrow",
+            "/escrow/x.age",
+            "/escrow/age1x",
+            "/escrow/age1X.age",
+            "/escrow/age1../x.age",
         ] {
             assert_eq!(below(bad), None, "{bad}");
         }

@@ -4,6 +4,7 @@
 //! test on a lab host holds it to that. What it cannot interpret it refuses, so that no test passes by its ignorance.
 
 mod files;
+mod jobs;
 pub mod nft;
 mod packages;
 mod packets;
@@ -50,6 +51,8 @@ struct State {
     interfaces: Vec<String>,
     packages: Vec<FakePackage>,
     kernel: String,
+    /// The job that runs.
+    job: Option<crate::backup::facts::RunningJob>,
     writes: u64,
     fault: Option<Fault>,
     dead: bool,
@@ -92,6 +95,7 @@ impl FakeHost {
             interfaces: vec!["lo".into(), "eth0".into()],
             packages: packages::debian(),
             kernel: "6.1.0-28-amd64".into(),
+            job: None,
             writes: 0,
             fault: None,
             dead: false,
@@ -131,6 +135,7 @@ impl FakeHost {
         state.open.clear();
         state.flows.clear();
         state.warmed = false;
+        state.job = None;
         state.dead = false;
         state.files.forget_beneath("/run/");
         state.journal.clear();
@@ -423,6 +428,7 @@ impl HostRead for FakeHost {
             Query::Packages => Ok(packages::dpkg_query(&state.packages)),
             Query::PendingUpgrades => Ok(packages::apt_simulate(&state.packages)),
             Query::Kernel => Ok(format!("{}\n", state.kernel).into_bytes()),
+            Query::Job => Ok(state.job_answer()),
         }
     }
 }
@@ -475,6 +481,7 @@ impl HostWrite for FakeHost {
                 state.sshd = next;
                 Ok(())
             }
+            Command::StartJob { run } => state.start_job(run),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The situations of each area that the laws are tried in.
 
 use super::{Law, package};
+use crate::backup::{Backup, tests as backup_tests};
 use crate::fake::{FakeHost, NodeKind};
 use crate::firewall::{Firewall, crash_tests, samples};
 use crate::patch::{Patch, tests as patch_tests};
@@ -70,6 +71,50 @@ pub(super) fn ssh_access() -> Law<SshAccess> {
         },
         open: |host| host.lets_in("admin", MARIT, OFFICE),
         refused: vec![nobody, ended],
+        spare: &[],
+    }
+}
+
+pub(super) fn backup() -> Law<Backup> {
+    fn due() -> FakeHost {
+        backup_tests::host_since("2026-11-22T10:30:00Z")
+    }
+    fn fresh() -> FakeHost {
+        FakeHost::debian()
+    }
+    fn interrupted() -> FakeHost {
+        let host = due();
+        let _ = backup_tests::turn(&host);
+        host.kill_job();
+        host
+    }
+    fn failed() -> FakeHost {
+        let host = due();
+        let _ = backup_tests::turn(&host);
+        host.end_job(Some("the vault does not answer"));
+        host
+    }
+    fn asked() -> FakeHost {
+        let host = fresh();
+        backup_tests::ask(&host, "r-1", 0);
+        host
+    }
+    Law {
+        section: backup_tests::scheduled(),
+        starts: vec![
+            ("a slot is due", due),
+            ("fresh", fresh),
+            ("interrupted", interrupted),
+            ("failed once", failed),
+            ("asked for by hand", asked),
+        ],
+        help: |host| {
+            host.end_job(None);
+            host.advance_ms(90_000);
+        },
+        open: |_| true,
+        // The guard's refusals stand in the area's own tests: nothing is due on a fresh host.
+        refused: Vec::new(),
         spare: &[],
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tenure_areas::backup::facts::RunningJob;
 use tenure_areas::firewall::listing::{Listing, live_families};
 use tenure_areas::patch::parse::{packages, upgrades};
 use tenure_areas::port::{Command, EntryKind, Flow, PortError, PortResult, Query, Stat};
@@ -25,10 +26,11 @@ macro_rules! kinds {
     };
 }
 
-kinds!(QUERIES, query_kind, Query, 12:
-    NftGeneration NftOwnTable NftSet NftChains NftChanges Flows Interfaces SshdEffective SshdJournal Packages PendingUpgrades Kernel);
-kinds!(COMMANDS, command_kind, Command, 6:
-    NftLoad NftRestore ConntrackWarm ConntrackDelete SshdTest SshdReload);
+kinds!(QUERIES, query_kind, Query, 13:
+    NftGeneration NftOwnTable NftSet NftChains NftChanges Flows Interfaces SshdEffective SshdJournal Packages PendingUpgrades Kernel
+    Job);
+kinds!(COMMANDS, command_kind, Command, 7:
+    NftLoad NftRestore ConntrackWarm ConntrackDelete SshdTest SshdReload StartJob);
 
 /// Elements of a trial's live set may differ by so many seconds: the lab host needs time between two requests.
 const SLACK_S: u64 = 20;
@@ -158,6 +160,7 @@ fn query_differs(query: &Query, real: &[u8], fake: &[u8], bases: &mut Bases) -> 
         Query::Packages => unequal(&packages(real), &packages(fake)),
         Query::PendingUpgrades => unequal(&upgrades(real), &upgrades(fake)),
         Query::Kernel => unequal(&String::from_utf8_lossy(real), &String::from_utf8_lossy(fake)),
+        Query::Job => unequal(&job(real), &job(fake)),
     }
 }
 
@@ -259,4 +262,10 @@ fn flows(bytes: &[u8]) -> Result<BTreeSet<Flow>, String> {
 
 fn lines(bytes: &[u8]) -> BTreeSet<String> {
     String::from_utf8_lossy(bytes).lines().filter(|l| !l.is_empty()).map(str::to_owned).collect()
+}
+
+/// The run that goes on; since when differs, for the lab host needs time between two requests.
+fn job(bytes: &[u8]) -> Result<Option<String>, String> {
+    let job: Option<RunningJob> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    Ok(job.map(|job| job.run.to_string()))
 }

@@ -4,6 +4,7 @@
 
 mod alike;
 mod files;
+mod jobs;
 mod nft;
 mod packages;
 mod script;
@@ -33,6 +34,7 @@ fn the_fake_host_answers_as_a_real_one() -> Result<()> {
     let mut tally = Tally::default();
     tally.run(&web1, tracking)?;
     tally.run(&web1, files::situations())?;
+    tally.run(&web1, jobs::situations())?;
     tally.run(&web1, nft::situations())?;
     tally.run(&web1, sshd::situations())?;
     tally.run(&web1, packages::before(&web1)?)?;
@@ -50,6 +52,7 @@ fn the_fake_host_answers_as_a_real_one() -> Result<()> {
         "SshdEffective",
         "SshdTest",
         "SshdReload",
+        "StartJob",
         "file",
         "dir",
         "stat",

@@ -1,0 +1,409 @@
+//! One run of one slot, step by step, each step durable before the next: key and escrow first, then the vault's word that
+//! the generation is open, dumps, the copy, reading it back, seal and receipt. A run that was killed goes on; whatever was
+//! not sealed counts for nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tenure_areas::backup::facts::SealFact;
+use tenure_areas::backup::journal::{self, JOURNAL_LIMIT, Line, RunStep};
+use tenure_areas::backup::spec::{JobSpec, SPEC_LIMIT};
+use tenure_sys::clock;
+use tenure_sys::files::CheckedDir;
+use tenure_trust::admission::verify_machine;
+use tenure_trust::backup::object_root;
+use tenure_trust::vault_wire::{Answer, GenerationState, Open, RefusalCode, Request};
+use tenure_trust::{
+    GenerationId, Hash, Object, Point, Receipt, RunId, Seal, SealClaims, SetName, Signed, Statement, View,
+};
+
+use crate::dump::{self, Dumps};
+use crate::engine::{self, BackupRequest, LackKind, Sample, Unlock};
+use crate::error::BackupError;
+use crate::keys::{GenerationKeys, KeyStore};
+use crate::machine::Machine;
+use crate::source;
+use crate::transport::{self, Link, Typed, Writing};
+
+/// Channels on which objects go to the vault side by side.
+const CHANNELS: usize = 3;
+/// This share of the packs is read back and decrypted before a seal.
+const READ_BACK: f64 = 0.05;
+/// Numbers of one date that are tried when its keys are lost.
+const MOST_NUMBERS: u32 = 8;
+/// What of the lacks a journal names.
+const LACKS: usize = 20;
+
+/// Reads a run's specification.
+///
+/// # Errors
+/// When it is missing or not one of this host's.
+pub fn read_spec(state: &Path, run: &RunId) -> Result<JobSpec, BackupError> {
+    let path = state.join("jobs").join(format!("{run}.json"));
+    let file = CheckedDir::read_file(&path, SPEC_LIMIT as u64)?;
+    let spec: JobSpec =
+        serde_json::from_slice(&file.bytes).map_err(|e| BackupError::Record(e.to_string()))?;
+    match spec.run == *run {
+        true => Ok(spec),
+        false => Err(BackupError::Record("it is another run's".into())),
+    }
+}
+
+/// The step journal of a run.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    /// What was done before.
+    pub lines: Vec<Line>,
+}
+
+impl Journal {
+    /// Opens it; a last line that was never whole is cut off.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a whole line is not of its form.
+    pub fn open(state: &Path, run: &RunId) -> Result<Self, BackupError> {
+        let path = state.join("jobs").join(format!("{run}.jsonl"));
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let io = |doing| BackupError::io(doing, path.clone());
+        let mut file = options.open(&path).map_err(io("open"))?;
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(JOURNAL_LIMIT as u64).read_to_end(&mut bytes).map_err(io("read"))?;
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        let lines = journal::parse(&bytes[..whole]).map_err(BackupError::Record)?;
+        file.set_len(whole as u64).map_err(io("cut"))?;
+        file.seek(SeekFrom::End(0)).map_err(io("read"))?;
+        Ok(Self { path, file, lines })
+    }
+
+    /// Writes a step down; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn step(&mut self, step: RunStep) -> Result<(), BackupError> {
+        let line = Line { at: clock::wall(), step };
+        let mut bytes = serde_json::to_vec(&line).map_err(|e| BackupError::Record(e.to_string()))?;
+        bytes.push(b'\n');
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_all());
+        written.map_err(BackupError::io("write", self.path.clone()))?;
+        self.lines.push(line);
+        Ok(())
+    }
+
+    fn find<T>(&self, what: impl Fn(&RunStep) -> Option<T>) -> Option<T> {
+        self.lines.iter().rev().find_map(|line| what(&line.step))
+    }
+}
+
+/// Runs a job to its end. What it did stands in its journal, a failure too.
+///
+/// # Errors
+/// Why it failed.
+pub fn run(machine: &Machine, spec: &JobSpec) -> Result<SealFact, BackupError> {
+    let mut journal = Journal::open(&machine.state, &spec.run)?;
+    if let Some(seal) = journal.find(|step| match step {
+        RunStep::Receipted(seal) => Some(seal.clone()),
+        _ => None,
+    }) {
+        return Ok(seal);
+    }
+    journal.step(RunStep::Planned)?;
+    let done = Run { machine, spec, journal: &mut journal }.reach_receipt();
+    if let Err(why) = &done {
+        journal.step(RunStep::Failed { why: why.told() })?;
+    }
+    done
+}
+
+/// Writes down why a run failed before its work began, so that it is not begun again and again.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub fn note_failure(state: &Path, run: &RunId, why: &str) -> Result<(), BackupError> {
+    let mut journal = Journal::open(state, run)?;
+    match journal.lines.last().map(|line| &line.step) {
+        Some(RunStep::Failed { .. } | RunStep::Receipted(_) | RunStep::Forgot { .. }) => Ok(()),
+        _ => journal.step(RunStep::Failed { why: tenure_sys::text::neutral(why.as_bytes(), 1000) }),
+    }
+}
+
+struct Run<'a> {
+    machine: &'a Machine,
+    spec: &'a JobSpec,
+    journal: &'a mut Journal,
+}
+
+/// What was stored, as the seal says it.
+#[derive(Debug, Clone)]
+struct Stored {
+    generation: GenerationId,
+    snapshot: Hash,
+    upto: u64,
+    claims: SealClaims,
+}
+
+impl Run<'_> {
+    fn reach_receipt(&mut self) -> Result<SealFact, BackupError> {
+        let started = self.journal.lines.first().map_or_else(clock::wall, |line| line.at);
+        let series = &self.spec.series.series;
+        let store = KeyStore::open(&self.machine.state)?;
+        if series.set == SetName::Server {
+            dump::all_dumped(self.spec)?;
+        }
+        // Before anything goes out: keys on disk, and dumps that are whole.
+        let mut lost = 0;
+        let first = store.of_date(series, self.spec.slot.date, lost, &self.spec.recipients, clock::wall())?;
+        self.journal.step(RunStep::KeyMade { generation: first.generation })?;
+        let link = Link::connect(self.machine, &self.spec.vault)?;
+        let (keys, mut channel, sequence, sealed) = loop {
+            let keys =
+                store.of_date(series, self.spec.slot.date, lost, &self.spec.recipients, clock::wall())?;
+            let mut channel = link.typed()?;
+            match channel.ask(&self.open(&keys, &store)) {
+                Ok(Answer::Opened { generation, sequence, sealed }) if generation == keys.generation => {
+                    break (keys, channel, sequence, sealed);
+                }
+                Ok(other) => return Err(transport::unexpected(&other)),
+                Err(BackupError::Refused(refusal))
+                    if refusal.code == RefusalCode::Frozen && lost < MOST_NUMBERS =>
+                {
+                    // The vault has opened this number with a key that this host has lost.
+                    lost = keys.generation.number;
+                }
+                Err(why) => return Err(why),
+            }
+        };
+        self.journal.step(RunStep::Opened { generation: keys.generation, sequence })?;
+        if let Some(receipt) = sealed {
+            // The answer to the seal was lost, or another run was faster: the slot is filled.
+            return self.receipted(&receipt, None, &mut channel, &store);
+        }
+        let stored = match self.stored(keys.generation) {
+            Some(stored) => stored,
+            None => self.store(&link, &keys, &store, sequence)?,
+        };
+        let objects = self.read_back(&link, &keys, &stored)?;
+        let seal = Seal {
+            schema: Seal::SCHEMA,
+            fleet: self.spec.fleet.clone(),
+            slot: self.spec.slot.clone(),
+            generation: keys.generation,
+            run: self.spec.run.clone(),
+            snapshot: stored.snapshot,
+            upto: stored.upto,
+            objects: objects.len() as u64,
+            bytes: objects.iter().map(|object| object.size).sum(),
+            root: object_root(&objects),
+            claims: stored.claims,
+            started,
+            ended: clock::wall(),
+        };
+        let signed = self.machine.identity.sign(&seal);
+        let envelope = signed.to_json();
+        self.journal.step(RunStep::SealSent { seal: signed.hash(), envelope: envelope.clone() })?;
+        let receipt = match channel.ask(&Request::Seal { seal: envelope })? {
+            Answer::Sealed { receipt } => receipt,
+            other => return Err(transport::unexpected(&other)),
+        };
+        self.receipted(&receipt, Some((signed.hash(), &seal)), &mut channel, &store)
+    }
+
+    fn open(&self, keys: &GenerationKeys, store: &KeyStore) -> Request {
+        Request::Open(Open {
+            schema: tenure_trust::vault_wire::SCHEMA,
+            slot: self.spec.slot.clone(),
+            number: keys.generation.number,
+            config: STANDARD.encode(&keys.config),
+            key: STANDARD.encode(&keys.key_file),
+            escrow: keys.escrow.clone(),
+            estimate: store.last_size(&self.spec.series.series),
+        })
+    }
+
+    /// What this run stored before it was killed.
+    fn stored(&self, generation: GenerationId) -> Option<Stored> {
+        let opened = self.journal.find(|step| match step {
+            RunStep::Opened { generation, .. } => Some(*generation),
+            _ => None,
+        });
+        (opened == Some(generation)).then_some(())?;
+        let dumps = self.journal.find(|step| match step {
+            RunStep::Dumped { dumps, .. } => Some(*dumps),
+            _ => None,
+        })?;
+        self.journal.find(|step| match step {
+            RunStep::Stored { snapshot, upto, files, source_bytes, unreadable, changed, .. } => {
+                Some(Stored {
+                    generation,
+                    snapshot: *snapshot,
+                    upto: *upto,
+                    claims: SealClaims {
+                        files: *files,
+                        source_bytes: *source_bytes,
+                        unreadable: *unreadable,
+                        changed: *changed,
+                        dumps,
+                        read_back: false,
+                    },
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// Dumps, and the copy with them.
+    fn store(
+        &mut self,
+        link: &Link,
+        keys: &GenerationKeys,
+        store: &KeyStore,
+        sequence: u64,
+    ) -> Result<Stored, BackupError> {
+        let spec = self.spec;
+        let series = &spec.series.series;
+        let dumps = Dumps::make(&self.machine.state, spec)?;
+        self.journal.step(RunStep::Dumped { dumps: dumps.count(), bytes: dumps.bytes })?;
+        let point = Point::Sequence(sequence);
+        let view = link.view(&View { series: series.clone(), generation: keys.generation, point })?;
+        let repository = engine::open(&view, Unlock::Master(&keys.master))?;
+        let mut channels: Vec<Typed<'_>> = Vec::new();
+        for _ in 0..CHANNELS {
+            let mut channel = link.typed()?;
+            match channel.ask(&self.open(keys, store))? {
+                Answer::Opened { .. } => channels.push(channel),
+                other => return Err(transport::unexpected(&other)),
+            }
+        }
+        let writing = Writing::over(channels, sequence, spec.upload_bytes_per_second);
+        let request = BackupRequest {
+            started: clock::wall(),
+            hostname: series.host.to_string(),
+            username: "root".into(),
+            tags: vec![format!("slot-{}-{}", spec.slot.date, spec.slot.at.digits())],
+            paths: source::paths(spec),
+            exclude: source::exclude(spec),
+            virtual_files: dumps.files()?,
+            cache: store.cache(series, keys.generation),
+            workers: None,
+        };
+        let report = engine::backup(&repository, &writing, &request)?;
+        // A cache that cannot be kept makes the next run slower and nothing else.
+        let _ = store.keep_cache(series, keys.generation, &report.cache);
+        let claims = SealClaims {
+            files: report.files,
+            source_bytes: report.source_bytes,
+            unreadable: report.unreadable,
+            changed: report.changed,
+            dumps: dumps.count(),
+            read_back: false,
+        };
+        let upto = writing.books().last.max(report.sequence);
+        let lacks = report.lacks.iter().filter(|lack| lack.kind != LackKind::Vanished).take(LACKS);
+        let lacks = lacks.map(|lack| {
+            tenure_sys::text::neutral(format!("{}: {}", lack.path.display(), lack.why).as_bytes(), 300)
+        });
+        self.journal.step(RunStep::Stored {
+            snapshot: report.snapshot,
+            upto,
+            files: report.files,
+            source_bytes: report.source_bytes,
+            unreadable: report.unreadable,
+            changed: report.changed,
+            lacks: lacks.collect(),
+        })?;
+        Ok(Stored { generation: keys.generation, snapshot: report.snapshot, upto, claims })
+    }
+
+    /// Reads back what the vault would give: everything listed, index and trees whole, a sample decrypted. Returns what
+    /// the view holds.
+    fn read_back(
+        &mut self,
+        link: &Link,
+        keys: &GenerationKeys,
+        stored: &Stored,
+    ) -> Result<Vec<Object>, BackupError> {
+        let point = Point::Sequence(stored.upto);
+        let series = self.spec.series.series.clone();
+        let view = link.view(&View { series, generation: stored.generation, point })?;
+        let repository = engine::open(&view, Unlock::Master(&keys.master))?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed)?;
+        engine::check(&repository, Sample::Share { share: READ_BACK, seed: u64::from_le_bytes(seed) })?;
+        engine::snapshot(&repository, &stored.snapshot)?;
+        let objects = view.objects().map_err(engine::EngineError::from)?;
+        self.journal.step(RunStep::SelfChecked { upto: stored.upto })?;
+        Ok(objects)
+    }
+
+    /// Verifies the receipt and writes it down: the slot is filled. Then keys that nothing needs any more go.
+    fn receipted(
+        &mut self,
+        text: &str,
+        sent: Option<(Hash, &Seal)>,
+        channel: &mut Typed<'_>,
+        store: &KeyStore,
+    ) -> Result<SealFact, BackupError> {
+        let vault = self.machine.vault(&self.spec.vault)?;
+        let receipt: Receipt =
+            verify_machine(&vault.identity, text.as_bytes()).map_err(BackupError::Receipt)?;
+        let hash = Signed::<Receipt>::parse(text.as_bytes()).map_err(BackupError::Receipt)?.hash();
+        let differs = || BackupError::Answer("its receipt is for something else".into());
+        if (&receipt.fleet, &receipt.slot) != (&self.spec.fleet, &self.spec.slot) {
+            return Err(differs());
+        }
+        if let Some((seal, sent)) = sent
+            && (receipt.seal, receipt.snapshot, receipt.root, receipt.generation, receipt.objects)
+                != (seal, sent.snapshot, sent.root, sent.generation, sent.objects)
+        {
+            return Err(differs());
+        }
+        let fact = SealFact {
+            seal: receipt.seal,
+            snapshot: receipt.snapshot,
+            root: receipt.root,
+            receipt: hash,
+            generation: receipt.generation,
+            at: clock::wall(),
+            unreadable: sent.map_or_else(|| self.unreadable(), |(_, seal)| seal.claims.unreadable),
+        };
+        self.journal.step(RunStep::Receipted(fact.clone()))?;
+        store.note_size(&self.spec.series.series, receipt.bytes);
+        // The slot is filled whatever comes of this; the next run tries again.
+        if let Ok(generations) = self.forget(channel, store)
+            && !generations.is_empty()
+        {
+            self.journal.step(RunStep::Forgot { generations })?;
+        }
+        Ok(fact)
+    }
+
+    fn unreadable(&self) -> u64 {
+        let of = |step: &RunStep| match step {
+            RunStep::Stored { unreadable, .. } => Some(*unreadable),
+            _ => None,
+        };
+        self.journal.find(of).unwrap_or(0)
+    }
+
+    /// Keys of older dates whose generations the vault no longer has.
+    fn forget(&self, channel: &mut Typed<'_>, store: &KeyStore) -> Result<Vec<GenerationId>, BackupError> {
+        let series = &self.spec.series.series;
+        let Answer::Inventory { generations } =
+            channel.ask(&Request::Inventory { series: series.clone() })?
+        else {
+            return Ok(Vec::new());
+        };
+        let gone = |id: &GenerationId| {
+            let there = generations.iter().find(|facts| facts.id == *id);
+            there.is_none_or(|facts| matches!(facts.state, GenerationState::Trash | GenerationState::Erasing))
+        };
+        let old = store.list(series)?.into_iter().filter(|id| id.date < self.spec.slot.date && gone(id));
+        old.map(|id| store.forget(series, id).map(|()| id)).collect()
+    }
+}
