@@ -86,11 +86,23 @@ pub fn connection_of(pid: u32) -> Option<Socket> {
         .copied()
 }
 
+/// The TCP sockets of the calling thread's network namespace.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn tcp() -> Result<Vec<Socket>, FileError> {
+    tables(&[("tcp", Protocol::Tcp), ("tcp6", Protocol::Tcp)])
+}
+
 pub(crate) fn all() -> Result<Vec<Socket>, FileError> {
+    let mut out = tcp()?;
+    out.extend(tables(&[("udp", Protocol::Udp), ("udp6", Protocol::Udp)])?);
+    Ok(out)
+}
+
+fn tables(of: &[(&str, Protocol)]) -> Result<Vec<Socket>, FileError> {
     let mut out = Vec::new();
-    for (name, protocol) in
-        [("tcp", Protocol::Tcp), ("tcp6", Protocol::Tcp), ("udp", Protocol::Udp), ("udp6", Protocol::Udp)]
-    {
+    for (name, protocol) in of.iter().copied() {
         match proc::net(name, LIMIT) {
             Ok(bytes) => out.extend(parse(&String::from_utf8_lossy(&bytes), protocol)),
             // A kernel without IPv6 has no such table.
@@ -138,17 +150,15 @@ pub(crate) fn inodes(pid: u32) -> Vec<(u32, u64)> {
     let Ok(dir) = BaseDir::open(Path::new("/proc")) else { return Vec::new() };
     let beneath = format!("{pid}/fd");
     let Ok(entries) = dir.list(Path::new(&beneath), FILES) else { return Vec::new() };
-    let inode = |name: &str| -> Option<u64> {
-        let target = rustix::fs::readlink(format!("/proc/{beneath}/{name}"), Vec::new()).ok()?;
-        target.to_str().ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-    };
-    entries
-        .iter()
-        .filter_map(|e| {
-            let name = e.name.to_str()?;
-            Some((name.parse().ok()?, inode(name)?))
-        })
-        .collect()
+    let file = |e: &tenure_sys::files::Entry| -> Option<u32> { e.name.to_str()?.parse().ok() };
+    let files = entries.iter().filter_map(file);
+    files.filter_map(|file| Some((file, inode_of(pid, file)?))).collect()
+}
+
+/// The inode of the socket that a process has under a file number, if it is one.
+pub(crate) fn inode_of(pid: u32, file: u32) -> Option<u64> {
+    let target = rustix::fs::readlink(format!("/proc/{pid}/fd/{file}"), Vec::new()).ok()?;
+    target.to_str().ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Lines of `/proc/net/{tcp,tcp6,udp,udp6}`; what is not of that form is left out.

@@ -56,6 +56,15 @@ impl Process {
         }
     }
 
+    /// The file that it runs, as the kernel names it; ` (deleted)` follows when that one is gone.
+    ///
+    /// # Errors
+    /// When it has ended or may not be looked at.
+    pub fn exe(&self) -> Result<Vec<u8>, std::io::Error> {
+        let path = rustix::fs::readlink(format!("/proc/{}/exe", self.pid), Vec::new())?;
+        Ok(path.into_bytes())
+    }
+
     /// Its parent, that one's parent and so on to process 1. Ends early when one of them has ended meanwhile.
     pub fn ancestors(&self) -> Vec<Self> {
         let mut out: Vec<Self> = Vec::new();
@@ -128,6 +137,10 @@ mod tests {
         );
         assert!(me.started > 0);
         assert!(!me.cmdline().expect("own").is_empty());
+        assert_eq!(
+            me.exe().expect("own"),
+            std::env::current_exe().expect("exe").as_os_str().as_encoded_bytes()
+        );
         assert_eq!(me.ancestors().first().map(|p| p.pid), Some(me.parent));
         assert!(all().expect("proc").iter().any(|p| p.pid == me.pid));
         assert!(Process::read(u32::MAX).expect_err("none").is_missing());

@@ -173,12 +173,18 @@ pub enum Query {
     Flows,
     /// Network interfaces that exist, one name a line (container engines' bridges are recognised by name).
     Interfaces,
-    /// `sshd -T -C user=…,addr=…,host=…,laddr=…,lport=22`: effective configuration for one connection.
+    /// TCP sockets that wait for connections, JSON lines of [`Waiting`], sorted.
+    TcpListeners,
+    /// `sshd -T -C user=…,addr=…,host=…,laddr=…,lport=…`: effective configuration for one connection.
     SshdEffective {
         /// Account.
         user: String,
         /// Client's address.
         addr: String,
+        /// This end's address.
+        local: String,
+        /// This end's port.
+        port: u16,
     },
     /// What sshd wrote to the journal since that moment of this boot, as root: `journalctl -o json` with MESSAGE, _PID,
     /// _UID and _EXE of each entry, oldest first; the newest when there are very many.
@@ -248,6 +254,32 @@ pub struct Flow {
     pub sport: u16,
     /// Destination port, 0 where the protocol has none.
     pub dport: u16,
+}
+
+/// A TCP socket that waits for connections.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    /// Port.
+    pub port: u16,
+    /// Address; the unspecified ones mean all.
+    pub address: std::net::IpAddr,
+    /// The process with the lowest id that holds it, where that can be told.
+    pub by: Option<Holder>,
+}
+
+/// A process that holds a socket, raw as the kernel shows it (lossy UTF-8).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// The name that it gave itself.
+    pub comm: String,
+    /// The file that it runs.
+    pub exe: String,
+    /// Its arguments as it shows them, at most 4096 bytes, separated by blanks.
+    pub args: String,
 }
 
 /// A place that Tenure owns on a host; nothing else is ever written.

@@ -65,6 +65,7 @@ fn calm() -> Host {
         .answer("changes", "[]")
         .answer("flows", "")
         .answer("interfaces", "lo\neth0\n")
+        .answer("listeners", "")
 }
 
 /// A host whose trial has just ended: it asks for connections and addresses.

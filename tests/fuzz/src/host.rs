@@ -41,6 +41,7 @@ pub fn key(query: &Query) -> &'static str {
         Query::NftChanges { .. } => "changes",
         Query::Flows => "flows",
         Query::Interfaces => "interfaces",
+        Query::TcpListeners => "listeners",
         Query::SshdEffective { .. } => "sshd",
         Query::SshdJournal { .. } => "journal",
         Query::Packages => "packages",

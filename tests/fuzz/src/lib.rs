@@ -45,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "own_addresses", run: firewall::addresses, seeds: firewall::address_files, rounds: 100 },
     Target { name: "sshd_effective", run: ssh_access::effective, seeds: ssh_access::effectives, rounds: 200 },
     Target { name: "sshd_config", run: ssh_access::config, seeds: ssh_access::configs, rounds: 600 },
+    Target { name: "listeners", run: ssh_access::listeners, seeds: ssh_access::listener_lists, rounds: 300 },
     Target { name: "authorized_keys", run: ssh_access::keys, seeds: ssh_access::key_files, rounds: 500 },
     Target { name: "passwd", run: ssh_access::passwd, seeds: ssh_access::passwds, rounds: 200 },
     Target { name: "ssh_before", run: ssh_access::before, seeds: ssh_access::befores, rounds: 250 },

@@ -148,7 +148,7 @@ fn compiled(section: &FirewallSection) {
             let json = serde_json::json!({"nftables": render(&Shown::Confirmed(number))}).to_string();
             let listed = Listing::parse(json.as_bytes()).expect("what we render is a listing");
             assert_eq!(listed, Listing::expected(&Shown::Confirmed(number)));
-            if let Err(refusal) = guard::management_stays(&Firewall::desired(section), &table) {
+            if let Err(refusal) = guard::management_stays(&Firewall::desired(section), &table, &[]) {
                 printable(&refusal.to_string(), 4000);
             }
         }

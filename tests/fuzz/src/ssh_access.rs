@@ -8,6 +8,7 @@ use tenure_areas::ssh_access::config::{self as sshd, MAIN};
 use tenure_areas::ssh_access::effective::{self as sshd_t, LIMIT};
 use tenure_areas::ssh_access::facts::Before;
 use tenure_areas::ssh_access::{BEFORE, DROP_IN, KEYS, RELOADED, SshAccess, keys as lines, render};
+use tenure_areas::ssh_servers;
 use tenure_policy::resolved::{Login, SshAccessSection};
 use tenure_trust::Hash;
 
@@ -23,6 +24,8 @@ const CONFIG: &str = "# comment\nInclude /etc/ssh/sshd_config.d/*.conf\nPort 22\
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nadmin:x:1000:1000::/home/admin:/bin/bash\n+::::::\n";
 const SHADOW: &str = "root:*:19000:0:99999:7:::\nadmin:!:19000::::::\nold:$y$j9T$x:19000::::::\n";
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEtrZXkga2V5IGtleSBrZXkga2V5IGtleSBrZXkga2V5";
+
+const LISTENERS: &str = "{\"port\":22,\"address\":\"::\",\"by\":{\"pid\":700,\"comm\":\"sshd\",\"exe\":\"/usr/sbin/sshd\",\"args\":\"sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups\"}}\n{\"port\":2222,\"address\":\"0.0.0.0\",\"by\":{\"pid\":9,\"comm\":\"sshd\",\"exe\":\"/usr/sbin/sshd (deleted)\",\"args\":\"/usr/sbin/sshd -Def /x\"}}\n{\"port\":80,\"address\":\"10.0.0.1\",\"by\":null}\n";
 
 /// The facts that carry files as they are, for giving them back.
 const RAW: [&str; 3] = ["drop_in", "key_files", "before"];
@@ -40,6 +43,7 @@ fn calm() -> Host {
         .file(&format!("{KEYS}/admin"), render::key_file(&logins))
         .file("/home/admin/.ssh/authorized_keys", format!("{KEY} marit@laptop\n"))
         .answer("sshd", EFFECTIVE)
+        .answer("listeners", LISTENERS)
 }
 
 fn judge(host: &Host) {
@@ -81,11 +85,27 @@ pub fn config(hostile: &[u8]) {
             printable(&setting.place(), 4000);
             setting.args.iter().for_each(|argument| printable(argument, 1000));
         }
-        scan.elsewhere.iter().for_each(|place| printable(place, 2000));
+        scan.elsewhere.iter().chain(&scan.unread).for_each(|place| printable(place, 2000));
         assert!(scan.settings.len() <= sshd::MAX_SETTINGS && scan.elsewhere.len() <= sshd::MAX_SETTINGS);
     }
     judge(&calm().file(MAIN, hostile));
     judge(&calm().file("/etc/ssh/sshd_config.d/50-x.conf", hostile));
+    judge(&calm().file("/home/a/x", hostile));
+}
+
+/// Who waits for connections.
+pub fn listeners(hostile: &[u8]) {
+    if let Ok(servers) = ssh_servers::parse(hostile) {
+        assert!(servers.windows(2).all(|pair| pair[0] < pair[1]), "sorted, each once");
+        for server in &servers {
+            [&server.comm, &server.exe]
+                .into_iter()
+                .chain(&server.other_config)
+                .for_each(|t| printable(t, 2000));
+        }
+        assert!(ssh_servers::ports(&servers).len() <= servers.len());
+    }
+    judge(&calm().answer("listeners", hostile));
 }
 
 /// Lines of keys in a home and in our own directory.
@@ -126,6 +146,11 @@ pub fn before(hostile: &[u8]) {
 /// As OpenSSH 9.2 prints it.
 pub fn effectives() -> Vec<Vec<u8>> {
     vec![EFFECTIVE.as_bytes().to_vec()]
+}
+
+/// Of sshd, of another one and of somebody that the kernel does not name.
+pub fn listener_lists() -> Vec<Vec<u8>> {
+    vec![LISTENERS.as_bytes().to_vec()]
 }
 
 /// With every form of line.

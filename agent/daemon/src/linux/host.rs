@@ -14,6 +14,7 @@ use tenure_sys::command::{Program, capture};
 use tenure_sys::files::{self, BaseDir, Expect, FileError, Kind, Put, Roots};
 use tenure_sys::{clock, proc, text};
 
+use super::listeners::Listeners;
 use super::memo::{Memo, Source};
 use super::ruleset::Ruleset;
 use super::watch::ChangeLog;
@@ -33,6 +34,7 @@ pub struct LinuxHost {
     ruleset: Ruleset,
     memo: Memo,
     jobs: jobs::JobBell,
+    listeners: Listeners,
 }
 
 impl LinuxHost {
@@ -45,6 +47,7 @@ impl LinuxHost {
             roots,
             memo: Memo::default(),
             jobs: jobs::JobBell::default(),
+            listeners: Listeners::default(),
         }
     }
 
@@ -104,8 +107,9 @@ impl HostRead for LinuxHost {
                 .expect("times, numbers and texts have a JSON form")),
             Query::Flows => flows(),
             Query::Interfaces => interfaces(),
-            Query::SshdEffective { user, addr } => {
-                let program = effective(user, addr)?;
+            Query::TcpListeners => self.listeners.told(),
+            Query::SshdEffective { user, addr, local, port } => {
+                let program = effective(user, addr, local, *port)?;
                 self.memo.answer(query, Source::Sshd, || {
                     run("asking sshd for its effective configuration", &program)
                 })
@@ -235,15 +239,17 @@ fn interfaces() -> PortResult<Vec<u8>> {
     Ok(names.iter().flat_map(|name| [name.as_bytes(), b"\n"].concat()).collect())
 }
 
-/// `sshd -T -C user=…,addr=…`: the texts are checked, as a comma in one would be another condition.
-fn effective(user: &str, addr: &str) -> PortResult<Program> {
+/// `sshd -T -C user=…,addr=…,laddr=…`: the texts are checked, as a comma in one would be another condition.
+fn effective(user: &str, addr: &str, local: &str, port: u16) -> PortResult<Program> {
     let parts = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == '=';
     if user.is_empty() || user.len() > 256 || user.starts_with('-') || user.contains(parts) {
         return Err(fault::argument(user, "sshd cannot be asked about an account of this name"));
     }
-    let addr: IpAddr = addr.parse().map_err(|_| fault::argument(addr, "it is not an address"))?;
-    let local = if addr.is_ipv4() { "0.0.0.0" } else { "::" };
-    let connection = format!("user={user},addr={addr},host={addr},laddr={local},lport=22");
+    let parse = |text: &str| -> PortResult<IpAddr> {
+        text.parse().map_err(|_| fault::argument(text, "it is not an address"))
+    };
+    let (addr, local) = (parse(addr)?, parse(local)?);
+    let connection = format!("user={user},addr={addr},host={addr},laddr={local},lport={port}");
     Ok(Program::new(SSHD, ["-T", "-C", &connection].map(OsString::from)))
 }
 

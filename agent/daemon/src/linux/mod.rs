@@ -4,6 +4,7 @@ pub mod conntrack;
 mod fault;
 pub mod host;
 pub mod jobs;
+mod listeners;
 mod memo;
 mod netlink;
 pub mod nftables;

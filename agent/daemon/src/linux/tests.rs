@@ -489,7 +489,8 @@ fn sshd_is_asked_again_when_its_configuration_changes() {
     apart_with_files(|| {
         let host = LinuxHost::new(ChangeLog::new());
         let ask = |addr: &str| {
-            let query = Query::SshdEffective { user: "root".into(), addr: addr.into() };
+            let local = "0.0.0.0".into();
+            let query = Query::SshdEffective { user: "root".into(), addr: addr.into(), local, port: 22 };
             String::from_utf8(host.ask(&query).expect("effective")).expect("text")
         };
         let drop_in = "/etc/ssh/sshd_config.d/00-tenure.conf";
@@ -562,15 +563,18 @@ fn managed_files_bring_their_directories() {
 #[test]
 fn hostile_arguments_do_not_reach_sshd() {
     let host = LinuxHost::new(ChangeLog::new());
-    for (user, addr) in [
-        ("a,addr=1", "10.0.0.1"),
-        ("", "10.0.0.1"),
-        ("-T", "10.0.0.1"),
-        ("a b", "10.0.0.1"),
-        ("a", "10.0.0.1,user=root"),
-        ("a", ""),
+    for (user, addr, local) in [
+        ("a,addr=1", "10.0.0.1", "10.0.0.2"),
+        ("", "10.0.0.1", "10.0.0.2"),
+        ("-T", "10.0.0.1", "10.0.0.2"),
+        ("a b", "10.0.0.1", "10.0.0.2"),
+        ("a", "10.0.0.1,user=root", "10.0.0.2"),
+        ("a", "", "10.0.0.2"),
+        ("a", "10.0.0.1", "10.0.0.2,user=root"),
+        ("a", "10.0.0.1", ""),
     ] {
-        let query = Query::SshdEffective { user: user.into(), addr: addr.into() };
+        let query =
+            Query::SshdEffective { user: user.into(), addr: addr.into(), local: local.into(), port: 22 };
         assert!(matches!(host.ask(&query), Err(PortError::Untrusted { .. })), "{user:?} {addr:?}");
     }
 }

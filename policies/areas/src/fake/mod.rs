@@ -22,8 +22,8 @@ pub use packages::FakePackage;
 
 use crate::area::Now;
 use crate::port::{
-    Beneath, Command, Entry, Flow, HostRead, HostWrite, ManagedFile, ManagedPath, Owner, PortError,
-    PortResult, Query, Stat,
+    Beneath, Command, Entry, Flow, Holder, HostRead, HostWrite, ManagedFile, ManagedPath, Owner, PortError,
+    PortResult, Query, Stat, Waiting,
 };
 
 /// The fake host. Shared by reference; every call takes its one lock.
@@ -49,6 +49,7 @@ struct State {
     open: Vec<Flow>,
     flows: Vec<Flow>,
     interfaces: Vec<String>,
+    others: Vec<Waiting>,
     packages: Vec<FakePackage>,
     kernel: String,
     /// The job that runs.
@@ -93,6 +94,7 @@ impl FakeHost {
             open: Vec::new(),
             flows: Vec::new(),
             interfaces: vec!["lo".into(), "eth0".into()],
+            others: Vec::new(),
             packages: packages::debian(),
             kernel: "6.1.0-28-amd64".into(),
             job: None,
@@ -134,6 +136,7 @@ impl FakeHost {
         state.nft_changes.clear();
         state.open.clear();
         state.flows.clear();
+        state.others.clear();
         state.warmed = false;
         state.job = None;
         state.dead = false;
@@ -337,6 +340,11 @@ impl FakeHost {
         self.state().interfaces = names.iter().map(ToString::to_string).collect();
     }
 
+    /// Somebody starts a program that waits for connections; it ends with the host.
+    pub fn listen(&self, socket: Waiting) {
+        self.state().others.push(socket);
+    }
+
     /// Replaces the packages.
     pub fn set_packages(&self, packages: Vec<FakePackage>) {
         self.state().packages = packages;
@@ -368,6 +376,21 @@ impl State {
             }
             _ => Ok(()),
         }
+    }
+
+    /// sshd's sockets, by what it has read, and the others'.
+    fn listeners(&self) -> Vec<Waiting> {
+        let by = Holder {
+            pid: 700,
+            comm: "sshd".into(),
+            exe: "/usr/sbin/sshd".into(),
+            args: "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups".into(),
+        };
+        let sshd = self.sshd.listens().into_iter();
+        let ours = sshd.map(|at| Waiting { port: at.port(), address: at.ip(), by: Some(by.clone()) });
+        let mut all: Vec<Waiting> = ours.chain(self.others.iter().cloned()).collect();
+        all.sort();
+        all
     }
 
     fn lines(lines: &[String]) -> Vec<u8> {
@@ -417,10 +440,15 @@ impl HostRead for FakeHost {
                 Ok(State::lines(&state.flows.iter().map(line).collect::<Vec<_>>()))
             }
             Query::Interfaces => Ok(State::lines(&state.interfaces)),
-            Query::SshdEffective { user, addr } => {
+            Query::TcpListeners => {
+                let line = |socket| serde_json::to_string(socket).expect("a socket is plain data");
+                Ok(State::lines(&state.listeners().iter().map(line).collect::<Vec<_>>()))
+            }
+            Query::SshdEffective { user, addr, local, port } => {
                 let failed = |why: String| PortError::Failed { doing: "sshd -T".into(), why };
-                let addr = sshd::argument(user, addr)?;
-                sshd::Config::read(&state.files).effective(user, addr).map(String::into_bytes).map_err(failed)
+                let connection = sshd::argument(user, addr, local, *port)?;
+                let config = sshd::Config::read(&state.files);
+                config.effective(&connection).map(String::into_bytes).map_err(failed)
             }
             Query::SshdJournal { since_boot_ms } => {
                 Ok(sshd::journal(state.journal.iter().filter(|e| e.since_boot_ms >= *since_boot_ms)))

@@ -3,21 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::files::{Files, NodeKind};
+use super::files::{Files, Node, NodeKind};
 use crate::port::{PortError, PortResult};
 use crate::ssh_access::accounts::{self, Account};
-use crate::ssh_access::config::{DIRECTORY, MAIN, directives, reads_directory};
+use crate::ssh_access::config::{MAIN, absolute, directives, names};
 use crate::ssh_access::effective::{Settings, glob, host_matches, may_try, parse};
 use crate::ssh_access::keys;
 
 /// Keyword, default as printed, kind of value.
-const KEYWORDS: [(&str, &str, Value); 29] = [
+const KEYWORDS: [(&str, &str, Value); 30] = [
     ("allowgroups", "", Value::List),
     ("allowusers", "", Value::Users),
     ("authenticationmethods", "any", Value::Text),
@@ -33,6 +33,7 @@ const KEYWORDS: [(&str, &str, Value); 29] = [
     ("hostbasedauthentication", "no", Value::Flag),
     ("kbdinteractiveauthentication", "yes", Value::Flag),
     ("kerberosauthentication", "no", Value::Flag),
+    ("listenaddress", "", Value::Listen),
     ("loglevel", "", Value::Text),
     ("passwordauthentication", "yes", Value::Flag),
     ("permitemptypasswords", "no", Value::Flag),
@@ -64,58 +65,77 @@ enum Value {
     Text,
     List,
     Users,
+    Listen,
 }
 
-/// The files that a daemon has read: path and text in reading order of the main file and its drop-ins.
+/// The files that a daemon has read, or could have: path and text of every regular file.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Config {
-    main: Vec<u8>,
-    drop_ins: Vec<(String, Vec<u8>)>,
-}
+pub(super) struct Config(BTreeMap<String, Vec<u8>>);
+
+/// servconf.c, SERVCONF_MAX_DEPTH.
+const MAX_DEPTH: usize = 16;
 
 /// What the port puts into sshd's argument: nothing in it may be another condition.
-pub(super) fn argument(user: &str, addr: &str) -> PortResult<IpAddr> {
+pub(super) fn argument<'a>(user: &'a str, addr: &str, local: &str, port: u16) -> PortResult<Connection<'a>> {
     let parts = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == '=';
     let untrusted = |what: &str, why: &str| PortError::Untrusted { what: what.into(), why: why.into() };
     if user.is_empty() || user.len() > 256 || user.starts_with('-') || user.contains(parts) {
         return Err(untrusted(user, "sshd cannot be asked about an account of this name"));
     }
-    addr.parse().map_err(|_| untrusted(addr, "it is not an address"))
+    let parse = |text: &str| text.parse().map_err(|_| untrusted(text, "it is not an address"));
+    Ok(Connection { user, addr: parse(addr)?, local: parse(local)?, port })
 }
 
 /// Whose connection a configuration is asked for.
-struct Connection<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct Connection<'a> {
     user: &'a str,
     addr: IpAddr,
+    local: IpAddr,
+    port: u16,
+}
+
+impl<'a> Connection<'a> {
+    /// To port 22 of any address.
+    fn plain(user: &'a str, addr: IpAddr) -> Self {
+        let local = if addr.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
+        Self { user, addr, local, port: 22 }
+    }
 }
 
 impl Config {
     /// As the files stand now.
     pub(super) fn read(files: &Files) -> Self {
-        let bytes = |path: &str| match files.get(path).map(|n| &n.kind) {
-            Some(NodeKind::File(bytes)) => bytes.clone(),
-            _ => Vec::new(),
+        let text = |(path, node): (&String, &Node)| match &node.kind {
+            NodeKind::File(bytes) => Some((path.clone(), bytes.clone())),
+            _ => None,
         };
-        let inside = |p: &&String| {
-            p.strip_prefix(DIRECTORY)
-                .and_then(|p| p.strip_prefix('/'))
-                .is_some_and(|name| name.ends_with(".conf") && !name.starts_with('.') && !name.contains('/'))
-        };
-        let drop_ins = files.all().keys().filter(inside).map(|p| (p.clone(), bytes(p))).collect();
-        Self { main: bytes(MAIN), drop_ins }
+        Self(files.all().iter().filter_map(text).collect())
     }
 
-    /// `sshd -T -C user=…,addr=…`.
-    pub(super) fn effective(&self, user: &str, addr: IpAddr) -> Result<String, String> {
-        let connection = Connection { user, addr };
+    /// Where a daemon with this configuration listens.
+    pub(super) fn listens(&self) -> Vec<SocketAddr> {
+        let connection = Connection::plain("root", IpAddr::from([127, 0, 0, 1]));
+        self.found(&connection).map(|found| listen(&found)).unwrap_or_default()
+    }
+
+    fn found(&self, connection: &Connection<'_>) -> Result<Found, String> {
         let mut found = Found::default();
-        self.file(MAIN, &self.main, true, false, &connection, &mut found)?;
+        let main = self.0.get(MAIN).map_or(&[][..], Vec::as_slice);
+        self.file((MAIN, main, 0), true, false, connection, &mut found)?;
+        Ok(found)
+    }
+
+    /// `sshd -T -C user=…,addr=…,laddr=…,lport=…`.
+    pub(super) fn effective(&self, connection: &Connection<'_>) -> Result<String, String> {
+        let found = self.found(connection)?;
         let mut out = String::new();
         for (keyword, default, kind) in KEYWORDS {
             let values = found.matched.get(keyword).or_else(|| found.global.get(keyword));
             let mut line =
                 |value: &str| writeln!(out, "{keyword} {value}").expect("writing to a String cannot fail");
             match values {
+                _ if kind == Value::Listen => listen(&found).iter().for_each(|at| line(&at.to_string())),
                 Some(values) if matches!(kind, Value::List | Value::Users) => {
                     values.iter().for_each(|v| line(v))
                 }
@@ -129,18 +149,20 @@ impl Config {
 
     /// `sshd -t`.
     pub(super) fn test(&self) -> Result<(), String> {
-        self.effective("root", IpAddr::from([127, 0, 0, 1])).map(|_| ())
+        self.found(&Connection::plain("root", IpAddr::from([127, 0, 0, 1]))).map(|_| ())
     }
 
     fn file(
         &self,
-        path: &str,
-        text: &[u8],
+        (path, text, depth): (&str, &[u8], usize),
         active: bool,
         in_match: bool,
         connection: &Connection<'_>,
         found: &mut Found,
     ) -> Result<(), String> {
+        if depth > MAX_DEPTH {
+            return Err("Too many recursive configuration includes".into());
+        }
         let (outer, mut active, mut in_match) = (active, active, in_match);
         for (line, keyword, args) in directives(text) {
             let bad = |why: &str| Err(format!("{path} line {line}: {why}"));
@@ -152,10 +174,12 @@ impl Config {
                             .ok_or(format!("{path} line {line}: unsupported Match"))?;
                 }
                 "include" => {
-                    for pattern in args.iter().filter(|p| reads_directory(p)) {
-                        let of = |p: &str| pattern.contains('*') || p.ends_with(pattern.as_str());
-                        for (file, text) in self.drop_ins.iter().filter(|(p, _)| of(p)) {
-                            self.file(file, text, active, in_match, connection, found)?;
+                    for pattern in args.iter().map(|pattern| absolute(pattern)) {
+                        if pattern.contains(['[', '\\']) {
+                            return bad("the fake host knows no such pattern");
+                        }
+                        for (file, text) in self.0.iter().filter(|(path, _)| names(&pattern, path)) {
+                            self.file((file, text, depth + 1), active, in_match, connection, found)?;
                         }
                     }
                 }
@@ -167,7 +191,7 @@ impl Config {
                     valid(*kind, &args).or_else(|why| bad(&why))?;
                     if active {
                         let into = if in_match { &mut found.matched } else { &mut found.global };
-                        let adds = matches!(kind, Value::List | Value::Users);
+                        let adds = matches!(kind, Value::List | Value::Users | Value::Listen);
                         match into.get_mut(*keyword) {
                             Some(values) if adds => values.extend(args.iter().map(|v| printed(*kind, v))),
                             Some(_) => {}
@@ -207,8 +231,37 @@ fn valid(kind: Value, args: &[String]) -> Result<(), String> {
                 None => Ok(()),
             }
         }
+        Value::Listen if first.parse::<IpAddr>().is_err() && first.parse::<SocketAddr>().is_err() => {
+            Err("the fake host knows no such address".into())
+        }
         _ => Ok(()),
     }
+}
+
+/// Addresses and ports: every ListenAddress without a port has all of Port's.
+fn listen(found: &Found) -> Vec<SocketAddr> {
+    let values = |keyword: &str| found.global.get(keyword).cloned().unwrap_or_default();
+    let mut ports: Vec<u16> = values("port").iter().filter_map(|port| port.parse().ok()).collect();
+    if ports.is_empty() {
+        ports.push(22);
+    }
+    let mut addresses = values("listenaddress");
+    if addresses.is_empty() {
+        addresses = vec!["::".into(), "0.0.0.0".into()];
+    }
+    let mut out: Vec<SocketAddr> = Vec::new();
+    for address in addresses {
+        match address.parse::<SocketAddr>() {
+            Ok(whole) => out.push(whole),
+            Err(_) => out.extend(
+                address
+                    .parse::<IpAddr>()
+                    .into_iter()
+                    .flat_map(|ip| ports.iter().map(move |p| SocketAddr::new(ip, *p))),
+            ),
+        }
+    }
+    out
 }
 
 fn printed(kind: Value, value: &str) -> String {
@@ -225,6 +278,8 @@ fn criteria(args: &[String], connection: &Connection<'_>) -> Option<bool> {
         all &= match name.to_ascii_lowercase().as_str() {
             "user" => list.split(',').any(|p| glob(p, connection.user)),
             "address" => host_matches(list, connection.addr),
+            "localaddress" => host_matches(list, connection.local),
+            "localport" => list.split(',').any(|port| port.parse() == Ok(connection.port)),
             _ => return None,
         };
     }
@@ -263,7 +318,7 @@ impl Door<'_> {
 
     /// Does sshd's log of this connection name the files of keys?
     pub(super) fn is_verbose(&self, user: &str, addr: IpAddr) -> bool {
-        let said = self.running.effective(user, addr).unwrap_or_default();
+        let said = self.running.effective(&Connection::plain(user, addr)).unwrap_or_default();
         said.lines().any(|line| matches!(line, "loglevel VERBOSE" | "loglevel DEBUG"))
     }
 
@@ -282,7 +337,8 @@ impl Door<'_> {
 
     fn asked(&self, user: &str, addr: IpAddr) -> Option<(Account, Settings)> {
         let account = accounts::passwd(&self.bytes("/etc/passwd")).into_iter().find(|a| a.name == user)?;
-        let settings = parse(self.running.effective(user, addr).ok()?.as_bytes()).ok()?;
+        let connection = Connection::plain(user, addr);
+        let settings = parse(self.running.effective(&connection).ok()?.as_bytes()).ok()?;
         may_try(&settings, user, addr).then_some((account, settings))
     }
 

@@ -211,7 +211,7 @@ fn killed_at(
 fn killed_before_any_write_the_host_ends_in_the_old_or_the_new_ruleset() {
     let (old, new) = (web(), web_wider());
     for section in [&old, &new] {
-        guard::management_stays(section, &compiled(section)).unwrap();
+        guard::management_stays(section, &compiled(section), &[]).unwrap();
     }
     for before in [None, Some(&old)] {
         for confirms in [true, false] {

@@ -43,6 +43,8 @@ pub struct Facts {
     pub bridges: Vec<String>,
     /// Base chains of tables that neither are ours nor stand in the policy's `neighbours`.
     pub foreign: Vec<ForeignChain>,
+    /// Ports where an SSH server listens that others can reach; only asked when a ruleset may go on trial.
+    pub ssh_ports: Option<Vec<u16>>,
     /// Changes by others since our last one, newest last; only asked when our table is not as it should be.
     pub changes: Vec<Change>,
     /// What only this host needs: contents and connections. Not part of what is sent.

@@ -8,15 +8,43 @@ use tenure_policy::resolved::{FirewallSection, ManagementPath};
 
 use super::table::{AddressSet, Family, Hook, Match, Table, Then, Transport};
 use crate::area::Refusal;
+use crate::ssh_servers::SSH;
 
-/// The port that management comes in by.
-const SSH: u16 = 22;
-
-/// Lets the table through or names the rule, the block or the default that would cut people off.
+/// Lets the table through or names the rule, the block or the default that would cut people off. `listening`: the ports where this
+/// host's SSH server listens; empty when none does now (it starts again, or systemd holds its socket): then the policy's is taken.
 ///
 /// # Errors
-/// `no-management-path` when the policy gives no way in to prove, `management-path-cut` when one is cut.
-pub fn management_stays(section: &FirewallSection, table: &Table) -> Result<(), Refusal> {
+/// `no-management-path` when the policy gives no way in to prove, `management-path-cut` when one is cut, `ssh-listens-elsewhere` when
+/// the server listens on other ports than the policy opens.
+pub fn management_stays(section: &FirewallSection, table: &Table, listening: &[u16]) -> Result<(), Refusal> {
+    // One port that everybody gets through to is enough; the policy's is the likely one, and its refusal the one to tell.
+    let mut ports = if listening.is_empty() { vec![SSH] } else { listening.to_vec() };
+    ports.sort_by_key(|port| (*port != SSH, *port));
+    let mut told = None;
+    for port in &ports {
+        match stays_on(*port, section, table) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => told = told.or(Some(refusal)),
+        }
+    }
+    let Some(refusal) = told else { return Ok(()) };
+    if ports.contains(&SSH) || refusal.kind != CUT || stays_on(SSH, section, table).is_err() {
+        return Err(refusal);
+    }
+    let shown: Vec<String> = ports.iter().map(|port| format!("tcp/{port}")).collect();
+    Err(Refusal {
+        kind: "ssh-listens-elsewhere".into(),
+        what: format!("SSH listens on {} and the policy opens tcp/{SSH}: {}", shown.join(", "), refusal.what),
+        hint: format!(
+            "nothing was loaded; let sshd listen on port {SSH} (`Port {SSH}`), look that it does, then apply again"
+        ),
+        ..refusal
+    })
+}
+
+const CUT: &str = "management-path-cut";
+
+fn stays_on(port: u16, section: &FirewallSection, table: &Table) -> Result<(), Refusal> {
     let mut proved = 0usize;
     for path in &section.management {
         for network in &path.from {
@@ -24,7 +52,8 @@ pub fn management_stays(section: &FirewallSection, table: &Table) -> Result<(), 
                 [(Family::V4, format!("n_{network}_4")), (Family::V6, format!("n_{network}_6"))]
             {
                 let Some(set) = table.sets.get(&set) else { continue };
-                prove(table, family, &ranges(set)).map_err(|cut| refusal(path, network, family, &cut))?;
+                prove(table, family, port, &ranges(set))
+                    .map_err(|cut| refusal(path, network, family, port, &cut))?;
                 proved += 1;
             }
         }
@@ -50,7 +79,7 @@ struct Cut {
 
 type Ranges = Vec<(u128, u128)>;
 
-fn refusal(path: &ManagementPath, network: &NetworkName, family: Family, cut: &Cut) -> Refusal {
+fn refusal(path: &ManagementPath, network: &NetworkName, family: Family, port: u16, cut: &Cut) -> Refusal {
     let ManagementPath { person, account, from: _ } = path;
     let example = match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(cut.first).unwrap_or_default())),
@@ -62,19 +91,19 @@ fn refusal(path: &ManagementPath, network: &NetworkName, family: Family, cut: &C
         None => format!("{} drops it", cut.by),
     };
     Refusal {
-        kind: "management-path-cut".into(),
+        kind: CUT.into(),
         rule: Some(cut.by.clone()),
         what: format!(
-            "the new ruleset would cut off {person} ({account}, tcp/{SSH} from {network}, for example {example}): {why} at {}",
+            "the new ruleset would cut off {person} ({account}, tcp/{port} from {network}, for example {example}): {why} at {}",
             cut.hook
         ),
         hint: "nothing was loaded; let the network in (`access.logins` and `people.from`) or take it out of `management`".into(),
     }
 }
 
-fn prove(table: &Table, family: Family, far: &Ranges) -> Result<(), Cut> {
+fn prove(table: &Table, family: Family, port: u16, far: &Ranges) -> Result<(), Cut> {
     for (hook, known) in [(Hook::Prerouting, false), (Hook::Input, false), (Hook::Output, true)] {
-        let class = Class { table, family, hook, known };
+        let class = Class { table, family, port, hook, known };
         if !table.has(hook) {
             continue;
         }
@@ -86,10 +115,11 @@ fn prove(table: &Table, family: Family, far: &Ranges) -> Result<(), Cut> {
     Ok(())
 }
 
-/// All packets of a management path at one hook: TCP port 22 here, any address of `family` there.
+/// All packets of a management path at one hook: one TCP port here, any address of `family` there.
 struct Class<'a> {
     table: &'a Table,
     family: Family,
+    port: u16,
     hook: Hook,
     /// Replies of a known connection, going out; otherwise first packets, coming in.
     known: bool,
@@ -164,9 +194,9 @@ impl Class<'_> {
             Match::SourceV6(nets) if !self.known => in_nets(nets),
             Match::DestinationV6(nets) if self.known => in_nets(nets),
             Match::DestinationPorts(Transport::Tcp, ports) if !self.known => {
-                yes(ports.iter().any(|(first, last)| (*first..=*last).contains(&SSH)))
+                yes(ports.iter().any(|(first, last)| (*first..=*last).contains(&self.port)))
             }
-            Match::SourcePort(Transport::Tcp, port) if self.known => yes(*port == SSH),
+            Match::SourcePort(Transport::Tcp, port) if self.known => yes(*port == self.port),
             Match::DestinationPorts(Transport::Udp, _) | Match::SourcePort(Transport::Udp, _) => Holds::Never,
             Match::SourceIn(_)
             | Match::DestinationIn(_)

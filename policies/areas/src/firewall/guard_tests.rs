@@ -11,12 +11,33 @@ use crate::firewall::evaluate;
 use crate::firewall::samples::{any_section, inbound, network, tcp, web};
 
 fn judged(section: &FirewallSection) -> Result<(), Refusal> {
-    management_stays(section, &compile(section, &HostBits::assumed(section)).unwrap())
+    management_stays(section, &compile(section, &HostBits::assumed(section)).unwrap(), &[])
 }
 
 #[test]
 fn an_open_path_passes() {
     assert_eq!(judged(&web()), Ok(()));
+}
+
+#[test]
+fn it_is_proved_where_the_server_listens() {
+    let section = web();
+    let table = compile(&section, &HostBits::assumed(&section)).unwrap();
+    for listening in [&[][..], &[22], &[22, 2222], &[2222, 22]] {
+        assert_eq!(management_stays(&section, &table, listening), Ok(()), "{listening:?}");
+    }
+    let refusal = management_stays(&section, &table, &[2222, 2200]).unwrap_err();
+    assert_eq!(refusal.kind, "ssh-listens-elsewhere");
+    assert!(
+        refusal.what.contains("SSH listens on tcp/2200, tcp/2222 and the policy opens tcp/22"),
+        "{refusal:?}"
+    );
+    assert!(refusal.what.contains("cut off marit"), "{refusal:?}");
+    let mut closed = section.clone();
+    closed.inbound.clear();
+    let table = compile(&closed, &HostBits::assumed(&closed)).unwrap();
+    let refusal = management_stays(&closed, &table, &[2222]).unwrap_err();
+    assert_eq!(refusal.kind, "management-path-cut", "the policy itself opens nothing");
 }
 
 #[test]
@@ -88,7 +109,7 @@ fn replies_must_get_out() {
     let section = web();
     let mut table = compile(&section, &HostBits::assumed(&section)).unwrap();
     table.chains.get_mut("output").unwrap().retain(|rule| rule.comment.as_deref() != Some("ct"));
-    let refusal = management_stays(&section, &table).unwrap_err();
+    let refusal = management_stays(&section, &table, &[]).unwrap_err();
     assert_eq!(refusal.kind, "management-path-cut");
     assert!(refusal.what.contains("output"), "{}", refusal.what);
 }
@@ -113,7 +134,7 @@ proptest! {
             let here = if a.is_ipv4() { IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
             evaluate::inbound(&table, *a, here, Protocol::Tcp, 22).accept
         };
-        match management_stays(&section, &table) {
+        match management_stays(&section, &table, &[]) {
             Ok(()) => prop_assert!(far.iter().all(reached)),
             Err(refusal) if refusal.kind == "no-management-path" => prop_assert!(far.is_empty()),
             // only a block can cut it here, and blocks lie anywhere inside the network

@@ -10,6 +10,7 @@ pub mod facts;
 mod findings;
 mod fixed;
 pub mod guard;
+pub mod in_force;
 pub mod listing;
 pub mod nft;
 mod observe;
@@ -61,7 +62,7 @@ impl AreaSpec for Firewall {
                 what: error.to_string(),
                 hint: error.hint().into(),
             })?;
-            guard::management_stays(desired, &table)?;
+            guard::management_stays(desired, &table, facts.ssh_ports.as_deref().unwrap_or(&[]))?;
         }
         Ok(Approved::by_guard(plan))
     }

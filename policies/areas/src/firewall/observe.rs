@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 use tenure_policy::names::UnixUser;
@@ -19,11 +18,12 @@ use super::listing::{Listing, ListingError, live_families};
 use super::nft::{Numbered, Shown, TABLE, live_name};
 use super::state::{self, Confirmed, Kept, Ruleset, Trial};
 use super::table::Table;
+use crate::addresses;
 use crate::area::{Actor, Unknown};
 use crate::port::{Beneath, Flow, HostRead, Owner, PortError, Query};
+use crate::ssh_servers;
 
 const MAX_PASSWD: usize = 4 * 1024 * 1024;
-const MAX_PROC: usize = 8 * 1024 * 1024;
 /// Most tracked connections that are read when a trial ends.
 const MAX_FLOWS: usize = 500_000;
 
@@ -58,6 +58,11 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
         }
         _ => vec![],
     };
+    // Asked of every process: not in a pass that tries no ruleset.
+    let ssh_ports = match settled(section, &bits, confirmed.as_ref()) {
+        true => None,
+        false => Some(ssh_servers::ports(&ssh_servers::seen(host)?)),
+    };
     let mut here = Here { confirmed, trial, ..Here::default() };
     let given_up =
         |trial: &Trial| refused.as_ref().is_some_and(|r: &state::Refused| r.hash == trial.new.hash);
@@ -68,7 +73,7 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
         (Some(_), ..) => true,
     };
     if ending {
-        (here.flows, here.addresses) = (flows(host)?, addresses(host)?);
+        (here.flows, here.addresses) = (flows(host)?, addresses::own(host)?);
     }
     Ok(Facts {
         own,
@@ -83,9 +88,32 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
         host: bits,
         bridges,
         foreign: foreign(host, &section.neighbours)?,
+        ssh_ports,
         changes,
         here,
     })
+}
+
+/// A policy with what the host adds to it, and the confirmed ruleset that is what they want.
+type Settled = (FirewallSection, HostBits, Hash);
+
+thread_local! {
+    /// The last one: compiling takes longer than comparing, and the same section always compiles to the same table.
+    static SETTLED: RefCell<Option<Settled>> = const { RefCell::new(None) };
+}
+
+/// Is the confirmed ruleset what the policy wants, so that none will go on trial?
+fn settled(section: &FirewallSection, bits: &HostBits, confirmed: Option<&Confirmed>) -> bool {
+    let Some(Confirmed { ruleset, .. }) = confirmed else { return false };
+    let is = |known: &Settled| (&known.0, &known.1, known.2) == (section, bits, ruleset.hash);
+    if SETTLED.with_borrow(|known| known.as_ref().is_some_and(is)) {
+        return true;
+    }
+    let wanted = compile(section, bits).is_ok_and(|table| table == ruleset.table);
+    if wanted {
+        SETTLED.set(Some((section.clone(), bits.clone(), ruleset.hash)));
+    }
+    wanted
 }
 
 fn small<T: serde::de::DeserializeOwned>(
@@ -128,7 +156,7 @@ fn unreadable(doing: &str, error: &dyn std::error::Error) -> Unknown {
 
 const LISTING: &str = "listing table inet tenure";
 
-fn listing(host: &dyn HostRead) -> Result<Option<Vec<u8>>, Unknown> {
+pub(super) fn listing(host: &dyn HostRead) -> Result<Option<Vec<u8>>, Unknown> {
     match host.ask(&Query::NftOwnTable) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(PortError::Absent { .. }) => Ok(None),
@@ -148,7 +176,7 @@ thread_local! {
 const MAX_NAMED: usize = 8;
 
 /// Names what the kernel shows. `confirmed` is whole: its hash is the one of its content.
-fn own(
+pub(super) fn own(
     listing: &Option<Vec<u8>>,
     confirmed: Option<&Confirmed>,
     trial: Option<&Trial>,
@@ -239,7 +267,7 @@ fn stated_number(seen: &Listing) -> Option<u32> {
 
 /// Asks for the live set only when there is a trial in the kernel; it is never taken from the cached listing, because elements that
 /// end bump no generation.
-fn live(host: &dyn HostRead, own: &Own, trial: Option<&Trial>) -> Result<Option<bool>, Unknown> {
+pub(super) fn live(host: &dyn HostRead, own: &Own, trial: Option<&Trial>) -> Result<Option<bool>, Unknown> {
     const DOING: &str = "reading the trial's live set";
     let (Own::OnTrial, Some(trial)) = (own, trial) else { return Ok(None) };
     match host.ask(&Query::NftSet { name: live_name(trial.new.number) }) {
@@ -356,54 +384,4 @@ fn flows(host: &dyn HostRead) -> Result<Vec<Flow>, Unknown> {
     let bytes = host.ask(&Query::Flows).map_err(|e| Unknown::from_port(DOING, &e))?;
     let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).take(MAX_FLOWS);
     lines.map(|line| serde_json::from_slice(line).map_err(|e| unreadable(DOING, &e))).collect()
-}
-
-fn addresses(host: &dyn HostRead) -> Result<Vec<IpAddr>, Unknown> {
-    let read = |name: &str| match host.file(&Beneath::new("/proc/net", name), Owner::Any, MAX_PROC) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        // a kernel without IPv6 has no if_inet6
-        Err(PortError::Absent { .. }) => Ok(String::new()),
-        Err(error) => Err(Unknown::from_port("reading this host's addresses", &error)),
-    };
-    let mut out = local4(&read("fib_trie")?);
-    out.extend(local6(&read("if_inet6")?));
-    out.sort_unstable();
-    out.dedup();
-    Ok(out)
-}
-
-/// Addresses of /proc/net/fib_trie that are `/32 host LOCAL`.
-fn local4(trie: &str) -> Vec<IpAddr> {
-    let mut last: Option<Ipv4Addr> = None;
-    let mut out = Vec::new();
-    for line in trie.lines().map(str::trim) {
-        if let Some(address) = line.strip_prefix("|-- ") {
-            last = address.parse().ok();
-        } else if line.starts_with("/32 host LOCAL") {
-            out.extend(last.map(IpAddr::V4));
-        }
-    }
-    out
-}
-
-/// First column of /proc/net/if_inet6: 32 hexadecimal digits.
-fn local6(table: &str) -> Vec<IpAddr> {
-    let address = |line: &str| {
-        let digits = line.split_whitespace().next().filter(|d| d.len() == 32)?;
-        u128::from_str_radix(digits, 16).ok().map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
-    };
-    table.lines().filter_map(address).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn own_addresses_are_read_from_proc() {
-        let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.1.2.0\n        /24 link UNICAST\n     |-- 10.1.2.3\n        /32 host LOCAL\n     |-- 10.1.2.255\n        /32 link BROADCAST\n";
-        assert_eq!(local4(trie), vec!["10.1.2.3".parse::<IpAddr>().unwrap()]);
-        let table = "fd770000000000000000000000000001 02 40 00 80     eth0\nnonsense\n";
-        assert_eq!(local6(table), vec!["fd77::1".parse::<IpAddr>().unwrap()]);
-    }
 }

@@ -30,6 +30,19 @@ fn kinds(report: &Report) -> Vec<&str> {
 const FLUSH: &str = r#"{"nftables":[{"flush":{"ruleset":null}}]}"#;
 
 #[test]
+fn a_ruleset_that_does_not_open_where_sshd_listens_is_not_tried() {
+    let host = FakeHost::debian();
+    host.write_as("/etc/ssh/sshd_config.d/port.conf", "Port 2222\n", 0, 0o644);
+    host.reload_sshd();
+    let report = turn(&host, &web());
+    assert_eq!(report.refusal.expect("refused").kind, "ssh-listens-elsewhere");
+    assert_eq!((host.writes(), host.reaches("203.0.113.9", 2222)), (0, true));
+    host.write_as("/etc/ssh/sshd_config.d/port.conf", "Port 22\n", 0, 0o644);
+    host.reload_sshd();
+    assert_eq!(turn(&host, &web()).refusal, None);
+}
+
+#[test]
 fn a_first_enforcement_warms_tries_and_waits_for_a_person() {
     let host = FakeHost::debian();
     let report = turn(&host, &web());

@@ -9,15 +9,15 @@ use tenure_policy::resolved::{
     Protocol, Users,
 };
 
-pub(super) fn network(name: &str) -> NetworkName {
+pub(crate) fn network(name: &str) -> NetworkName {
     NetworkName::new(name).expect("a valid literal")
 }
 
-pub(super) fn tcp(port: u16) -> Ports {
+pub(crate) fn tcp(port: u16) -> Ports {
     Ports { protocol: Protocol::Tcp, first: port, last: port }
 }
 
-pub(super) fn inbound(id: &str, ports: Vec<Ports>, from: &[&str]) -> InboundRule {
+pub(crate) fn inbound(id: &str, ports: Vec<Ports>, from: &[&str]) -> InboundRule {
     let from = if from.is_empty() {
         Peers::Anywhere
     } else {

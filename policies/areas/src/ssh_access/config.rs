@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use tenure_trust::neutral_bytes;
 
 use super::DROP_IN;
+use super::effective::glob;
 
 /// sshd's main file.
 pub const MAIN: &str = "/etc/ssh/sshd_config";
@@ -13,6 +14,12 @@ pub const DIRECTORY: &str = "/etc/ssh/sshd_config.d";
 
 /// The most settings, and the most includes of files elsewhere, that are kept: drop-ins may be included again and again.
 pub const MAX_SETTINGS: usize = 10_000;
+/// sshd goes no deeper (servconf.c, SERVCONF_MAX_DEPTH) and refuses such a configuration.
+const MAX_DEPTH: usize = 16;
+/// Includes and files that they name which are gone through in all, each time anew.
+const MAX_VISITS: usize = 2_000;
+/// Bytes that are gone through in all, each time anew.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,21 +70,91 @@ pub struct Scan {
     pub settings: Vec<(Setting, bool)>,
     /// How our drop-in is read.
     pub reading: Reading,
-    /// Includes of files elsewhere (`file:line pattern`), which are not looked into.
+    /// Includes of files outside of the drop-ins' directory (`file:line pattern`).
     pub elsewhere: Vec<String>,
+    /// Includes that were not gone into (`file:line pattern: why`).
+    pub unread: Vec<String>,
 }
 
-/// Reads the main file and the drop-ins (path and text, any order).
-pub fn scan(main: &[u8], drop_ins: &[(String, Vec<u8>)]) -> Scan {
-    let mut drop_ins: Vec<_> = drop_ins.iter().collect();
-    drop_ins.sort();
+/// Reads the main file and those that it includes, directly or not (path and text, any order).
+pub fn scan(main: &[u8], included: &[(String, Vec<u8>)]) -> Scan {
+    let mut files: Vec<_> = included.iter().map(|(path, text)| (path.as_str(), text.as_slice())).collect();
+    if !included.iter().any(|(path, _)| path == DROP_IN) {
+        // Absent as yet: where it would be read is what is asked.
+        files.push((DROP_IN, &[]));
+    }
+    files.sort_unstable();
     let mut scanner = Scanner {
-        drop_ins,
+        files,
+        way: vec![MAIN],
+        visits: 0,
+        bytes: 0,
         ours_read: false,
-        out: Scan { settings: vec![], reading: Reading::Never, elsewhere: vec![] },
+        out: Scan { settings: vec![], reading: Reading::Never, elsewhere: vec![], unread: vec![] },
     };
     scanner.file(MAIN, main, None);
     scanner.out
+}
+
+/// The patterns of all Includes of a text, absolute (a relative one is meant beneath /etc/ssh).
+pub fn includes(text: &[u8]) -> Vec<String> {
+    let directives = directives(text).into_iter().filter(|(_, keyword, _)| keyword == "include");
+    directives.flat_map(|(_, _, patterns)| patterns).map(|pattern| absolute(&pattern)).collect()
+}
+
+/// An Include's pattern as an absolute one.
+pub fn absolute(pattern: &str) -> String {
+    if pattern.starts_with('/') { pattern.to_owned() } else { format!("/etc/ssh/{pattern}") }
+}
+
+/// Does an absolute pattern of an Include name this path, as glob(3) does: component by component, no leading dot by a wildcard?
+pub fn names(pattern: &str, path: &str) -> bool {
+    let (patterns, parts): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
+    patterns.len() == parts.len() && patterns.iter().zip(&parts).all(|(pattern, part)| named(pattern, part))
+}
+
+/// The same for one component.
+pub fn named(pattern: &str, part: &str) -> bool {
+    glob(pattern, part) && (!part.starts_with('.') || pattern.starts_with('.'))
+}
+
+/// Patterns with sets of characters or escapes are not gone into.
+pub fn is_plain(pattern: &str) -> bool {
+    !pattern.contains(['[', '\\'])
+}
+
+/// Does a keyword (in lower case) decide about who gets in and how they prove who they are?
+pub fn decides_login(keyword: &str) -> bool {
+    const WORDS: [&str; 27] = [
+        "allowgroups",
+        "allowusers",
+        "authenticationmethods",
+        "authorizedkeys",
+        "authorizedprincipals",
+        "casignature",
+        "challengeresponse",
+        "denygroups",
+        "denyusers",
+        "dsaauthentication",
+        "gssapi",
+        "hostbased",
+        "ignorerhosts",
+        "ignoreuserknownhosts",
+        "kbdinteractive",
+        "kerberos",
+        "keyboardinteractive",
+        "passwordauthentication",
+        "permitemptypasswords",
+        "permitrootlogin",
+        "permituserenvironment",
+        "pubkey",
+        "revokedkeys",
+        "skeyauthentication",
+        "strictmodes",
+        "trustedusercakeys",
+        "usepam",
+    ];
+    WORDS.iter().any(|word| keyword.starts_with(word))
 }
 
 /// The directives of one text: line, keyword in lower case, arguments. Quotes hold blanks; `#` starts a comment.
@@ -98,12 +175,6 @@ pub fn directives(text: &[u8]) -> Vec<(u32, String, Vec<String>)> {
             Some((number, keyword.to_ascii_lowercase(), arguments(rest)))
         })
         .collect()
-}
-
-/// Does an Include pattern read the drop-in directory's `*.conf`, or our file by name?
-pub fn reads_directory(pattern: &str) -> bool {
-    let absolute = if pattern.starts_with('/') { pattern.to_owned() } else { format!("/etc/ssh/{pattern}") };
-    absolute == format!("{DIRECTORY}/*.conf") || absolute == format!("{DIRECTORY}/*") || absolute == DROP_IN
 }
 
 fn arguments(text: &str) -> Vec<String> {
@@ -133,12 +204,16 @@ fn arguments(text: &str) -> Vec<String> {
 }
 
 struct Scanner<'a> {
-    drop_ins: Vec<&'a (String, Vec<u8>)>,
+    files: Vec<(&'a str, &'a [u8])>,
+    /// The file that is read, after those that led to it.
+    way: Vec<&'a str>,
+    visits: usize,
+    bytes: usize,
     ours_read: bool,
     out: Scan,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
     /// A Match block ends with the file that it was opened in (measured with OpenSSH 9.2).
     fn file(&mut self, path: &str, text: &[u8], outer: Option<&str>) {
         let mut within = outer.map(ToOwned::to_owned);
@@ -151,7 +226,8 @@ impl Scanner<'_> {
                 }
                 "include" => {
                     for pattern in &args {
-                        self.include(path, line, pattern, within.as_deref());
+                        let place = format!("{path}:{line} {pattern}");
+                        self.include(&place, pattern, within.as_deref());
                     }
                 }
                 _ => {
@@ -168,29 +244,38 @@ impl Scanner<'_> {
         }
     }
 
-    fn include(&mut self, path: &str, line: u32, pattern: &str, within: Option<&str>) {
-        if !reads_directory(pattern) || path != MAIN {
-            if self.out.elsewhere.len() == MAX_SETTINGS {
-                return;
-            }
-            let text = format!("{path}:{line} {pattern}");
-            self.out.elsewhere.push(neutral_bytes(text.as_bytes(), 300));
-            return;
+    fn include(&mut self, place: &str, pattern: &str, within: Option<&str>) {
+        let pattern = absolute(pattern);
+        if !pattern.starts_with(&format!("{DIRECTORY}/")) {
+            keep(&mut self.out.elsewhere, place);
         }
-        for (file, text) in self.drop_ins.clone() {
+        let room = self.visits < MAX_VISITS && self.bytes < MAX_BYTES;
+        let why = match (is_plain(&pattern), self.way.len() <= MAX_DEPTH, room) {
+            (false, ..) => Some("a pattern with [] or \\ is not read here"),
+            (_, false, _) => Some("sshd reads no file that is included so deeply"),
+            (_, _, false) => Some("too many files are included"),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return keep(&mut self.out.unread, &format!("{place}: {why}"));
+        }
+        self.visits += 1;
+        for (file, text) in self.files.clone() {
             // sshd takes the first value of a keyword: what is read again and again by then changes nothing.
-            if self.out.settings.len() == MAX_SETTINGS && file != DROP_IN {
+            if !names(&pattern, file) || (self.out.settings.len() == MAX_SETTINGS && file != DROP_IN) {
                 continue;
             }
+            self.visits += 1;
             if file == DROP_IN {
                 self.read_ours(within);
-            } else if file.ends_with(".conf") || pattern.ends_with("/*") {
+            } else if self.way.contains(&file) {
+                keep(&mut self.out.unread, &format!("{place}: sshd refuses a file that includes itself"));
+            } else {
+                self.bytes += text.len();
+                self.way.push(file);
                 self.file(file, text, within);
+                self.way.pop();
             }
-        }
-        // Absent as yet: where it would be read is what is asked.
-        if !self.drop_ins.iter().any(|(file, _)| file == DROP_IN) {
-            self.read_ours(within);
         }
     }
 
@@ -204,6 +289,12 @@ impl Scanner<'_> {
             None => Reading::Late,
         };
         self.ours_read |= within.is_none();
+    }
+}
+
+fn keep(list: &mut Vec<String>, text: &str) {
+    if list.len() < MAX_SETTINGS {
+        list.push(neutral_bytes(text.as_bytes(), 300));
     }
 }
 
@@ -258,18 +349,66 @@ mod tests {
         let main = "Include sshd_config.d/*.conf\n".repeat(2000) + "X11\u{1b}Use yes\n";
         let drop_in = "AllowUsers a\n".repeat(2000);
         let all = read(&main, &[("50-x.conf", &drop_in)]);
-        assert_eq!((all.settings.len(), all.reading), (MAX_SETTINGS, Reading::Late));
+        assert_eq!((all.settings.len(), all.reading), (MAX_SETTINGS, Reading::First));
+        assert!(all.unread[0].ends_with("too many files are included"), "{:?}", all.unread.first());
         let one = read("X11\u{1b}Use\u{feff} yes\n", &[]);
         assert_eq!(one.settings[0].0.keyword, "x11\\u{1b}use\\u{feff}");
     }
 
     #[test]
-    fn includes_elsewhere_are_told_not_followed() {
-        let scan = read(
-            "Include /etc/ssh/sshd_config.d/*.conf /home/a/x\n",
-            &[("z.conf", "Include sshd_config.d/*.conf")],
+    fn includes_are_followed_however_deep_and_told_where_they_are_not() {
+        let files = [
+            ("z.conf", "Include more/*.conf\nInclude sshd_config.d/[a-b].conf"),
+            ("../more/x.conf", "Match LocalPort 2222\n  Include deep"),
+            ("../deep", "PasswordAuthentication yes\n"),
+            ("../unused", "UsePAM no\n"),
+            ("../more/.hidden.conf", "UsePAM no\n"),
+        ]
+        .map(|(name, text)| {
+            let path =
+                name.strip_prefix("../").map_or(format!("{DIRECTORY}/{name}"), |n| format!("/etc/ssh/{n}"));
+            (path, text.as_bytes().to_vec())
+        });
+        let main = b"Include /etc/ssh/sshd_config.d/*.conf\n";
+        assert_eq!(
+            includes(files[0].1.as_slice()),
+            ["/etc/ssh/more/*.conf", "/etc/ssh/sshd_config.d/[a-b].conf"]
         );
-        assert_eq!(scan.elsewhere.len(), 2);
-        assert_eq!(scan.reading, Reading::First);
+        let seen = scan(main, &files);
+        let places: Vec<_> = seen.settings.iter().map(|(s, _)| s.place()).collect();
+        assert_eq!(
+            (places, seen.reading),
+            (vec!["/etc/ssh/deep:1 in `Match LocalPort 2222`".into()], Reading::First)
+        );
+        assert_eq!(
+            seen.elsewhere,
+            [format!("{DIRECTORY}/z.conf:1 more/*.conf"), "/etc/ssh/more/x.conf:2 deep".into()]
+        );
+        assert_eq!(seen.unread.len(), 1, "{:?}", seen.unread);
+
+        let circle = [(format!("{DIRECTORY}/z.conf"), b"UsePAM no\nInclude sshd_config.d/*.conf\n".to_vec())];
+        let seen = scan(main, &circle);
+        assert_eq!(seen.settings.len(), 1);
+        assert!(seen.unread[0].ends_with("includes itself"), "{:?}", seen.unread);
+        let stairs =
+            |n: usize| (format!("/etc/ssh/{n}"), format!("UsePAM no\nInclude {}\n", n + 1).into_bytes());
+        let seen = scan(b"Include 1\n", &(1..30).map(stairs).collect::<Vec<_>>());
+        assert_eq!(seen.settings.len(), MAX_DEPTH);
+        assert!(seen.unread[0].ends_with("included so deeply"), "{:?}", seen.unread);
+    }
+
+    #[test]
+    fn what_decides_about_logins_is_known_by_its_keyword() {
+        for keyword in [
+            "authorizedkeyscommanduser",
+            "kbdinteractiveauthentication",
+            "gssapistrictacceptorcheck",
+            "usepam",
+        ] {
+            assert!(decides_login(keyword), "{keyword}");
+        }
+        for keyword in ["x11forwarding", "forcecommand", "allowtcpforwarding", "permittty"] {
+            assert!(!decides_login(keyword), "{keyword}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What `sshd -T -C …` says of one connection, and whether it lets somebody try at all. The text may be hostile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,7 +11,7 @@ pub const LIMIT: usize = 512 * 1024;
 const VALUES_PER_KEYWORD: usize = 4096;
 
 /// The keywords that decide who gets in; the rest of `sshd -T` is not kept.
-pub const KEYWORDS: [&str; 26] = [
+pub const KEYWORDS: [&str; 27] = [
     "allowgroups",
     "allowusers",
     "authenticationmethods",
@@ -27,6 +27,7 @@ pub const KEYWORDS: [&str; 26] = [
     "hostbasedauthentication",
     "kbdinteractiveauthentication",
     "kerberosauthentication",
+    "listenaddress",
     "passwordauthentication",
     "permitemptypasswords",
     "permitrootlogin",
@@ -72,7 +73,21 @@ pub fn parse(bytes: &[u8]) -> Result<Settings, String> {
             return Err(format!("sshd -T printed no {needed}"));
         }
     }
+    // sshd prints them in an order of its own.
+    if let Some(addresses) = settings.get_mut("listenaddress") {
+        addresses.sort();
+    }
     Ok(settings)
+}
+
+/// The ports on which sshd listens with these settings.
+pub fn ports(settings: &Settings) -> BTreeSet<u16> {
+    let port = |text: &String| text.rsplit(':').next().and_then(|port| port.parse().ok());
+    let of = |keyword: &str| -> BTreeSet<u16> {
+        settings.get(keyword).into_iter().flatten().filter_map(port).collect()
+    };
+    let addresses = of("listenaddress");
+    if addresses.is_empty() { of("port") } else { addresses }
 }
 
 /// Do AllowUsers and DenyUsers let this account try from this address? Groups are not looked at.

@@ -8,7 +8,9 @@ use tenure_trust::Hash;
 
 use super::config::{Reading, Setting};
 use super::effective::Settings;
+use super::others::OtherServer;
 use super::state::Record;
+use crate::ssh_servers::SshServer;
 
 /// The facts of the area.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +20,18 @@ pub struct Facts {
     pub reading: Reading,
     /// Settings of other files that concern us and stand before ours or in a Match block.
     pub rivals: Vec<Setting>,
-    /// Includes of files elsewhere, not looked into.
+    /// Settings about logins in Match blocks of files that are not ours.
+    pub in_match: Vec<Setting>,
+    /// How many more of them there are.
+    pub in_match_more: u32,
+    /// Includes of files outside of the drop-ins' directory.
     pub elsewhere: Vec<String>,
+    /// Includes that could not be followed, and why.
+    pub unread: Vec<String>,
+    /// Where the system's sshd listens.
+    pub servers: Vec<SshServer>,
+    /// Other SSH servers.
+    pub other_servers: Vec<OtherServer>,
     /// Our drop-in.
     pub drop_in: Managed,
     /// Our key files by name (which is the account's).
@@ -146,6 +158,10 @@ pub struct Probe {
     pub account: String,
     /// Client's address.
     pub addr: IpAddr,
+    /// This end's address.
+    pub local: IpAddr,
+    /// This end's port.
+    pub port: u16,
     /// Should the policy let this account in from there (while its login lasts)?
     pub listed: bool,
     /// Name in [`Facts::answers`].

@@ -9,8 +9,9 @@ use super::config::Reading;
 use super::facts::{Facts, Managed};
 use super::plan::{key_path, management};
 use super::step::{DropIn, Step};
-use super::{DROP_IN, Desired, KEYS, beside, config, render, trial};
+use super::{DROP_IN, Desired, KEYS, beside, config, others, render, trial};
 use crate::area::{Approved, Plan, Refusal};
+use crate::ssh_servers::SSH;
 
 pub(super) fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Result<Approved<Step>, Refusal> {
     // Going back from a trial, during which nothing of what stood before was away.
@@ -39,6 +40,20 @@ pub(super) fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Resul
             rule: None,
             what: format!("sshd would take no key from {KEYS}: {} has {}", place.path, place.why),
             hint: "mend it, then the next pass goes on".into(),
+        });
+    }
+    if plan.steps.iter().any(|step| matches!(step, Step::Reload))
+        && let Some(why) = others::would_move(facts)
+    {
+        return Err(Refusal {
+            kind: "sshd-would-move".into(),
+            rule: None,
+            what: format!(
+                "reading its configuration again would take sshd away from its port: {why}; the policy lets people in on tcp/{SSH}"
+            ),
+            hint: format!(
+                "nothing was changed; set `Port {SSH}` in sshd's configuration, or take the other port out of it"
+            ),
         });
     }
     let desired = &trial::in_charge(desired, facts);

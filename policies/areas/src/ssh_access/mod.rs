@@ -8,10 +8,12 @@ pub mod config;
 pub mod effective;
 pub mod facts;
 mod guard;
+mod include;
 pub mod journal;
 pub mod keys;
 pub mod matrix;
 mod observe;
+pub mod others;
 mod plan;
 pub mod render;
 pub mod state;
@@ -74,6 +76,8 @@ impl AreaSpec for SshAccess {
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod planted_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]

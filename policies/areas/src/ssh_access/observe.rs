@@ -1,19 +1,22 @@
 //! Looks at everything that decides who gets in. Reads only; what is not to be trusted is told and not followed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use tenure_trust::{Hash, neutral, neutral_bytes};
 
 use super::accounts::{self, Account as Entry};
-use super::config::{self, DIRECTORY, MAIN, Reading, Setting};
+use super::config::{self, MAIN, Reading, Setting};
 use super::effective;
 use super::facts::{Account, Answer, Before, Facts, Managed, OtherKey, Place, Probe, Seen};
+use super::include::{self, Included};
 use super::state::Record;
-use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys};
+use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys, others};
+use crate::addresses;
 use crate::area::Unknown;
 use crate::port::{Beneath, EntryKind, HostRead, Owner, PortError, PortResult, Query};
+use crate::ssh_servers::{self, SSH, SshServer};
 
 const FILE_LIMIT: usize = 64 * 1024;
 const CONFIG_LIMIT: usize = 256 * 1024;
@@ -23,6 +26,10 @@ const KEYS_PER_FILE: usize = 100;
 const KEYS_IN_ALL: usize = 500;
 const ASKED_LIMIT: usize = 200;
 const RIVALS_LIMIT: usize = 200;
+const IN_MATCH_LIMIT: usize = 50;
+/// Ends of this host that are asked about for one account and address, and questions in all beyond the first end of each.
+const ENDS_LIMIT: usize = 16;
+const MORE_QUESTIONS: usize = 400;
 /// Where sshd looks when nobody says otherwise (sshd_config(5), AuthorizedKeysFile).
 const IN_HOMES: [&str; 2] = [".ssh/authorized_keys", ".ssh/authorized_keys2"];
 
@@ -32,7 +39,9 @@ pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, U
     let mut seer = Seer { host, untrusted, other_keys: Vec::new(), seen: BTreeSet::new() };
     let passwd = accounts::passwd(&seer.system_file("/etc/passwd")?);
     let passwords = accounts::with_password(&seer.system_file("/etc/shadow")?);
-    let (reading, rivals, elsewhere) = seer.configuration();
+    let configuration = seer.configuration();
+    let servers = ssh_servers::seen(host)?;
+    let ends = Ends::of(&configuration, &servers, &addresses::reachable(host)?);
     for entry in &passwd {
         seer.keys_in_home(entry);
     }
@@ -47,7 +56,8 @@ pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, U
     let could: Vec<&Entry> = passwd.iter().filter(counts).collect();
     let asked: Vec<&Entry> =
         could.iter().filter(|e| can_be_asked(&e.name)).take(ASKED_LIMIT).copied().collect();
-    let (probes, answers) = seer.ask_sshd(&asked, &managed, desired)?;
+    let (probes, answers) = seer.ask_sshd(&asked, &managed, desired, &ends)?;
+    let (servers, other_servers) = others::part(host, servers, &answers);
     seer.keys_elsewhere(&asked, &answers, &probes);
     let key_files = seer.key_files();
     let account = |e: &&Entry| {
@@ -60,10 +70,14 @@ pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, U
         (neutral_bytes(e.name.as_bytes(), 64), account)
     };
     let before = seer.before();
+    let Configuration { reading, rivals, in_match, in_match_more, elsewhere, unread } = configuration;
     let mut facts = Facts {
         reading,
         rivals,
+        in_match,
+        in_match_more,
         elsewhere,
+        unread,
         drop_in: seer.managed(DROP_IN),
         key_files,
         directories: seer.directories(),
@@ -72,6 +86,8 @@ pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, U
         record,
         accounts: could.iter().map(account).collect(),
         not_asked: u32::try_from(could.len() - asked.len()).unwrap_or(u32::MAX),
+        servers,
+        other_servers,
         probes,
         answers,
         other_keys: seer.other_keys,
@@ -86,6 +102,59 @@ pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, U
 /// Names go into `sshd -T -C user=…,addr=…`: what could be read as more than a name is not asked about.
 fn can_be_asked(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// What the configuration's files say.
+struct Configuration {
+    reading: Reading,
+    rivals: Vec<Setting>,
+    in_match: Vec<Setting>,
+    in_match_more: u32,
+    elsewhere: Vec<String>,
+    unread: Vec<String>,
+}
+
+impl Configuration {
+    fn unseen() -> Self {
+        let (rivals, in_match, elsewhere, unread) = Default::default();
+        Self { reading: Reading::Unseen, rivals, in_match, in_match_more: 0, elsewhere, unread }
+    }
+}
+
+/// This end of the connections that sshd is asked about.
+struct Ends {
+    v4: Vec<(IpAddr, u16)>,
+    v6: Vec<(IpAddr, u16)>,
+}
+
+impl Ends {
+    /// The host's own addresses and the ports where its sshd listens: the first of each family, or, where a Match block asks for this
+    /// end, all of them (sshd is asked once for each, so their number is bounded; that there is such a block is drift in any case).
+    fn of(configuration: &Configuration, servers: &[SshServer], own: &[IpAddr]) -> Self {
+        let asks = |s: &Setting| {
+            s.within.as_deref().is_some_and(|criteria| criteria.to_ascii_lowercase().contains("local"))
+        };
+        let all = configuration.in_match.iter().chain(&configuration.rivals).any(asks);
+        let mut ports = ssh_servers::ports(servers);
+        if ports.is_empty() {
+            ports.push(SSH);
+        }
+        // The policy's port first.
+        ports.sort_by_key(|port| (*port != SSH, *port));
+        let ends = |v4: bool, unspecified: IpAddr| {
+            let mut addresses: Vec<IpAddr> = own.iter().copied().filter(|a| a.is_ipv4() == v4).collect();
+            if addresses.is_empty() {
+                addresses.push(unspecified);
+            }
+            let pairs = addresses.iter().flat_map(|address| ports.iter().map(|port| (*address, *port)));
+            pairs.take(if all { ENDS_LIMIT } else { 1 }).collect()
+        };
+        Self { v4: ends(true, Ipv4Addr::UNSPECIFIED.into()), v6: ends(false, Ipv6Addr::UNSPECIFIED.into()) }
+    }
+
+    fn facing(&self, addr: IpAddr) -> &[(IpAddr, u16)] {
+        if addr.is_ipv4() { &self.v4 } else { &self.v6 }
+    }
 }
 
 struct Seer<'a> {
@@ -117,37 +186,32 @@ impl Seer<'_> {
     // ---- sshd's configuration ----------------------------------------------------------------------------------
 
     /// Read whoever may write them: refusing to look because of a mode would let that mode switch the area off.
-    fn configuration(&mut self) -> (Reading, Vec<Setting>, Vec<String>) {
-        let mut drop_ins = Vec::new();
-        let directory = Beneath::new(DIRECTORY, "");
-        match self.host.dir(&directory, LIST_LIMIT) {
-            Ok(entries) => {
-                let names = entries
-                    .into_iter()
-                    .map(|e| e.name)
-                    .filter(|n| n.ends_with(".conf") && !n.starts_with('.'));
-                for name in names.collect::<Vec<_>>() {
-                    let at = Beneath::new(DIRECTORY, name);
-                    if let Some(text) = self.config_file(&at) {
-                        drop_ins.push((at.path(), text));
-                    }
-                }
-            }
-            Err(PortError::Absent { .. }) => {}
-            Err(error) => self.distrust(&directory, &error),
-        }
+    fn configuration(&mut self) -> Configuration {
         let Some(main) = self.config_file(&Beneath::of(MAIN)) else {
-            return (Reading::Unseen, Vec::new(), Vec::new());
+            return Configuration::unseen();
         };
-        let scan = config::scan(&main, &drop_ins);
-        let adds_up = ["allowusers", "denyusers", "allowgroups", "denygroups", "port"];
+        let Included { files, unread } = include::collect(&main, self);
+        let scan = config::scan(&main, &files);
+        let adds_up = ["allowusers", "denyusers", "allowgroups", "denygroups", "port", "listenaddress"];
         let concerns = |s: &Setting, before: bool| {
             effective::KEYWORDS.contains(&s.keyword.as_str())
                 && (before || s.within.is_some() || adds_up.contains(&s.keyword.as_str()))
         };
+        let short = |mut s: Setting| {
+            s.args.truncate(4);
+            s
+        };
+        let in_match = |s: &&Setting| s.within.is_some() && config::decides_login(&s.keyword);
+        let in_match: Vec<Setting> = scan.settings.iter().map(|(s, _)| s).filter(in_match).cloned().collect();
         let rivals = scan.settings.into_iter().filter(|(s, before)| concerns(s, *before)).map(|(s, _)| s);
-        let elsewhere = scan.elsewhere.into_iter().take(50).collect();
-        (scan.reading, rivals.take(RIVALS_LIMIT).collect(), elsewhere)
+        Configuration {
+            reading: scan.reading,
+            rivals: rivals.take(RIVALS_LIMIT).collect(),
+            in_match_more: u32::try_from(in_match.len().saturating_sub(IN_MATCH_LIMIT)).unwrap_or(u32::MAX),
+            in_match: in_match.into_iter().take(IN_MATCH_LIMIT).map(short).collect(),
+            elsewhere: scan.elsewhere.into_iter().take(50).collect(),
+            unread: unread.into_iter().chain(scan.unread).take(50).collect(),
+        }
     }
 
     fn config_file(&mut self, at: &Beneath) -> Option<Vec<u8>> {
@@ -333,7 +397,9 @@ impl Seer<'_> {
         asked: &[&Entry],
         managed: &BTreeSet<&str>,
         desired: &Desired,
+        ends: &Ends,
     ) -> Result<(Vec<Probe>, BTreeMap<String, Answer>), Unknown> {
+        let mut more = MORE_QUESTIONS;
         let mut probes = Vec::new();
         let mut answers = BTreeMap::new();
         // One configuration for all: when sshd refuses it once it refuses it always.
@@ -343,25 +409,34 @@ impl Seer<'_> {
                 true => addresses(desired, &entry.name),
                 false => vec![(strangers()[0], false)],
             };
-            for (addr, listed) in addresses {
+            let first =
+                |(addr, listed)| ends.facing(addr).iter().take(1).map(move |end| (addr, listed, *end));
+            let rest = |(addr, listed)| ends.facing(addr).iter().skip(1).map(move |end| (addr, listed, *end));
+            let questions = addresses.iter().copied().flat_map(first);
+            let further = addresses.iter().copied().flat_map(rest).take(more);
+            for (n, (addr, listed, (local, port))) in questions.chain(further).enumerate() {
+                if n >= addresses.len() {
+                    more -= 1;
+                }
                 let answer = match &refused {
                     Some(answer) => answer.clone(),
-                    None => self.ask_once(&entry.name, addr)?,
+                    None => self.ask_once(&entry.name, addr, local, port)?,
                 };
                 if matches!(answer, Answer::Refused(_)) {
                     refused = Some(answer.clone());
                 }
                 let name = Hash::of(&serde_json::to_vec(&answer).expect("an answer is plain data")).short();
                 answers.insert(name.clone(), answer);
-                probes.push(Probe { account: entry.name.clone(), addr, listed, answer: name });
+                probes.push(Probe { account: entry.name.clone(), addr, local, port, listed, answer: name });
             }
         }
         probes.sort();
         Ok((probes, answers))
     }
 
-    fn ask_once(&self, user: &str, addr: IpAddr) -> Result<Answer, Unknown> {
-        let query = Query::SshdEffective { user: user.to_owned(), addr: addr.to_string() };
+    fn ask_once(&self, user: &str, addr: IpAddr, local: IpAddr, port: u16) -> Result<Answer, Unknown> {
+        let (user, addr, local) = (user.to_owned(), addr.to_string(), local.to_string());
+        let query = Query::SshdEffective { user, addr, local, port };
         let answer: PortResult<Vec<u8>> = self.host.ask(&query);
         match answer {
             Ok(bytes) => Ok(effective::parse(&bytes).map_or_else(Answer::Refused, Answer::Settings)),
@@ -369,6 +444,32 @@ impl Seer<'_> {
                 Err(Unknown::from_port("asking sshd for its settings", &error))
             }
             Err(error) => Ok(Answer::Refused(neutral_bytes(error.to_string().as_bytes(), 500))),
+        }
+    }
+}
+
+impl include::Files for Seer<'_> {
+    fn names(&mut self, directory: &str) -> Result<Vec<String>, String> {
+        match self.host.dir(&Beneath::new(directory, ""), LIST_LIMIT) {
+            Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
+            Err(PortError::Absent { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn text(&mut self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        let at = Beneath::of(path);
+        match self.host.file(&at, Owner::Any, CONFIG_LIMIT) {
+            Ok(bytes) => {
+                if path != DROP_IN {
+                    self.writable_by_others(&at);
+                }
+                Ok(Some(bytes))
+            }
+            Err(PortError::Absent { .. }) => Ok(None),
+            // Ours is told apart, and put in order.
+            Err(_) if path == DROP_IN => Ok(None),
+            Err(error) => Err(error.to_string()),
         }
     }
 }

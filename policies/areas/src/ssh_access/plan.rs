@@ -10,7 +10,7 @@ use tenure_trust::Hash;
 use super::facts::{Before, Facts, Managed};
 use super::render::{self, MODE};
 use super::step::{DropIn, Step, Undo};
-use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys};
+use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys, others};
 use crate::area::{Finding, Plan, Weight};
 use crate::port::{ManagedFile, ManagedPath};
 
@@ -28,6 +28,7 @@ pub(super) fn enforce(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan<
         asserted::assert_effective(facts, &holding, &mut out.findings);
     }
     asserted::other_keys(facts, &mut out.findings);
+    others::findings(facts, &mut out.findings);
     let steps = steps(desired, facts, &holding, puts, removals, drop_in);
     Plan { steps, findings: out.findings, pending: None }
 }
@@ -209,9 +210,24 @@ impl Draft<'_> {
             self.find("untrusted-file", place.path.clone(), place.why.clone(), weight, place.mtime);
         }
         for text in &self.facts.elsewhere {
-            let what = "includes settings from elsewhere; they are judged by what sshd says, not read here"
-                .to_owned();
+            let what = "includes settings from outside of the drop-ins' directory".to_owned();
             self.find("include-elsewhere", text.clone(), what, Weight::Note, None);
+        }
+        for text in &self.facts.unread {
+            let what = "sshd may read settings there that were not looked at".to_owned();
+            self.find("include-unread", text.clone(), what, Weight::Drift, None);
+        }
+        for setting in &self.facts.in_match {
+            let what = format!(
+                "`{} {}` decides about logins for some connections only; the policy has no such block",
+                setting.keyword,
+                setting.args.join(" ")
+            );
+            self.find("match-block", setting.place(), what, Weight::Drift, None);
+        }
+        if self.facts.in_match_more > 0 {
+            let what = format!("{} more settings about logins in Match blocks", self.facts.in_match_more);
+            self.find("match-block", "sshd's configuration", what, Weight::Drift, None);
         }
         if self.facts.not_asked > 0 {
             let what =

@@ -11,6 +11,7 @@ use tenure_areas::port::{Command, EntryKind, Flow, PortError, PortResult, Query,
 use tenure_areas::ssh_access::accounts::{Account, passwd, with_password};
 use tenure_areas::ssh_access::config::directives;
 use tenure_areas::ssh_access::{effective, journal};
+use tenure_areas::ssh_servers::{self, SshServer};
 
 use crate::wire::{Answer, Request};
 
@@ -26,8 +27,8 @@ macro_rules! kinds {
     };
 }
 
-kinds!(QUERIES, query_kind, Query, 13:
-    NftGeneration NftOwnTable NftSet NftChains NftChanges Flows Interfaces SshdEffective SshdJournal Packages PendingUpgrades Kernel
+kinds!(QUERIES, query_kind, Query, 14:
+    NftGeneration NftOwnTable NftSet NftChains NftChanges Flows Interfaces TcpListeners SshdEffective SshdJournal Packages PendingUpgrades Kernel
     Job);
 kinds!(COMMANDS, command_kind, Command, 7:
     NftLoad NftRestore ConntrackWarm ConntrackDelete SshdTest SshdReload StartJob);
@@ -155,6 +156,7 @@ fn query_differs(query: &Query, real: &[u8], fake: &[u8], bases: &mut Bases) -> 
         Query::NftChanges { .. } => changes(real, fake, bases),
         Query::Flows => unequal(&flows(real), &flows(fake)),
         Query::Interfaces => unequal(&lines(real), &lines(fake)),
+        Query::TcpListeners => unequal(&servers(real), &servers(fake)),
         Query::SshdEffective { .. } => unequal(&effective::parse(real), &effective::parse(fake)),
         Query::SshdJournal { .. } => unequal(&logins(real), &logins(fake)),
         Query::Packages => unequal(&packages(real), &packages(fake)),
@@ -168,6 +170,12 @@ fn query_differs(query: &Query, real: &[u8], fake: &[u8], bases: &mut Bases) -> 
 fn logins(bytes: &[u8]) -> Vec<(String, std::net::IpAddr, usize, Option<String>)> {
     let told = |seen: journal::Seen| (seen.account, seen.from, seen.fingerprint.len(), seen.found);
     journal::parse(bytes).into_iter().map(told).collect()
+}
+
+/// SSH servers; process ids are the kernel's affair.
+fn servers(bytes: &[u8]) -> Result<Vec<SshServer>, String> {
+    let servers = ssh_servers::parse(bytes).map_err(|e| e.to_string())?;
+    Ok(servers.into_iter().map(|server| SshServer { pid: 0, ..server }).collect())
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {

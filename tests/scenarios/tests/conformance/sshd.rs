@@ -1,6 +1,6 @@
 //! What sshd says of connections, with our drop-in and others', and with configurations that do not parse.
 
-use tenure_areas::port::{Beneath, Command, Owner, Query};
+use tenure_areas::port::{Beneath, Command, Holder, Owner, Query, Waiting};
 use tenure_areas::ssh_access::render;
 use tenure_policy::names::{RuleId, UnixUser};
 use tenure_policy::resolved::Login;
@@ -15,6 +15,17 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxARE
 
 pub(crate) fn situations() -> Script {
     let mut script = crate::fresh("sshd");
+    script.situation(
+        "files that an Include of a drop-in leads to",
+        "mkdir -p /etc/ssh/deeper; printf 'Match Address 192.0.2.0/24\n  PasswordAuthentication yes\nInclude last\n' \
+           >/etc/ssh/deeper/1.conf; echo PermitRootLogin yes >/etc/ssh/last; echo UsePAM maybe >/etc/ssh/deeper/.no.conf",
+        |fake| {
+            let text = "Match Address 192.0.2.0/24\n  PasswordAuthentication yes\nInclude last\n";
+            fake.write_as("/etc/ssh/deeper/1.conf", text, 0, 0o644);
+            fake.write_as("/etc/ssh/last", "PermitRootLogin yes\n", 0, 0o644);
+            fake.write_as("/etc/ssh/deeper/.no.conf", "UsePAM maybe\n", 0, 0o644);
+        },
+    );
     look(&mut script);
     for (user, addr) in [
         ("", "192.0.2.1"),
@@ -26,7 +37,10 @@ pub(crate) fn situations() -> Script {
         ("admin", "192.0.2.0/24"),
         ("admin", "192.0.2.1,user=root"),
     ] {
-        script.ask(Query::SshdEffective { user: user.into(), addr: addr.into() });
+        script.ask(effective(user, addr, "198.51.100.11", 22));
+    }
+    for local in ["", "web1", "198.51.100.11,lport=1", "198.51.100.0/24"] {
+        script.ask(effective("admin", "192.0.2.1", local, 22));
     }
 
     let person = login("marit", "admin", &["203.0.113.0/24", "2001:db8:10::/48"]);
@@ -49,6 +63,10 @@ pub(crate) fn situations() -> Script {
         "AuthorizedKeysFile .ssh/authorized_keys /etc/keys/%u\nPermitRootLogin without-password\n",
         "passwordauthentication=no\n  # a remark\nAllowGroups sudo adm\nDenyGroups lp\n",
         "ForceCommand /bin/false now\nChrootDirectory /srv/%u\nPort 22\nPort 2222\n",
+        "Match LocalPort 2222\n  PasswordAuthentication yes\nMatch LocalAddress 198.51.100.12\n  PermitRootLogin yes\n",
+        "Match LocalAddress 2001:db8:1::/48,!2001:db8:1::12 User admin\n  KbdInteractiveAuthentication yes\n",
+        "Include deeper/*.conf /etc/ssh/absent/*.conf\nUsePAM no\n",
+        "ListenAddress 0.0.0.0\nListenAddress [::]:22\nListenAddress 127.0.0.1:2222\n",
     ] {
         site(&mut script, text);
     }
@@ -84,6 +102,7 @@ pub(crate) fn situations() -> Script {
     script.remove(OURS);
     look(&mut script);
     on_trial(&mut script, &render::drop_in(&[&person, &machine]));
+    others(&mut script);
     script
 }
 
@@ -116,11 +135,38 @@ fn on_trial(script: &mut Script, old: &str) {
     script.situation("its key is gone", "true", |fake| fake.delete("/etc/ssh/tenure/keys/admin"));
 }
 
+/// A second sshd with a configuration of its own.
+fn others(script: &mut Script) {
+    let start = "printf 'Port 2200\nListenAddress 127.0.0.1\nPidFile /run/two.pid\n' >/etc/ssh/two
+        /usr/sbin/sshd -f /etc/ssh/two
+        n=0; until [ -s /run/two.pid ]; do n=$((n + 1)); [ $n -lt 500 ] || exit 1; sleep .02; done";
+    script.situation("a second sshd", start, |fake| {
+        let by = Some(Holder {
+            pid: 900,
+            comm: "sshd".into(),
+            exe: "/usr/sbin/sshd".into(),
+            args: "sshd: /usr/sbin/sshd -f /etc/ssh/two [listener] 0 of 10-100 startups".into(),
+        });
+        fake.listen(Waiting { port: 2200, address: [127, 0, 0, 1].into(), by });
+    });
+    script.ask(Query::TcpListeners);
+}
+
+fn effective(user: &str, addr: &str, local: &str, port: u16) -> Query {
+    Query::SshdEffective { user: user.into(), addr: addr.into(), local: local.into(), port }
+}
+
 /// The whole matrix of accounts and addresses, whether it parses, and whether the running one takes it.
 fn look(script: &mut Script) {
     for user in ["root", "admin", "deploy", "app", "ghost"] {
         for addr in ["203.0.113.9", "203.0.113.40", "192.0.2.1", "2001:db8:10::9", "2001:db8:ff::1"] {
-            script.ask(Query::SshdEffective { user: user.into(), addr: addr.into() });
+            let local = if addr.contains(':') { "2001:db8:1::11" } else { "198.51.100.11" };
+            script.ask(effective(user, addr, local, 22));
+        }
+        for (addr, local, port) in
+            [("192.0.2.1", "198.51.100.12", 2222), ("2001:db8:ff::1", "2001:db8:1::12", 22)]
+        {
+            script.ask(effective(user, addr, local, port));
         }
     }
     script.tell(Command::SshdTest);
@@ -132,6 +178,7 @@ fn look(script: &mut Script) {
         "sshd -t 2>/dev/null || exit 0; n=0
          until [ -s /run/sshd.pid ]; do n=$((n + 1)); [ $n -lt 500 ] || exit 1; sleep .02; done",
     );
+    script.ask(Query::TcpListeners);
     script.file(Beneath::of(OURS), Owner::Root, 1 << 16);
     script.request(Request::Dir { path: Beneath::of("/etc/ssh/sshd_config.d"), limit: 10 });
 }

@@ -5,13 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenure_policy::resolved::Login;
 
 use crate::area::{Finding, Weight};
-use crate::ssh_access::effective::{Settings, may_try};
+use crate::ssh_access::effective::{self, Settings, may_try};
 use crate::ssh_access::facts::{Answer, Facts, Probe};
 use crate::ssh_access::{keys, matrix, render};
+use crate::ssh_servers::SSH;
+
+/// Where the files read here do not tell.
+const UNPLACED: &str = "sshd -T";
 
 /// Only meaningful once our drop-in is in place.
 pub(super) fn assert_effective(facts: &Facts, holding: &[&Login], findings: &mut Vec<Finding>) {
-    let mut judge = Judge { facts, holding, seen: BTreeMap::new() };
+    let ends = |v4: bool| {
+        let probes = facts.probes.iter().filter(move |p| p.local.is_ipv4() == v4);
+        probes.map(|p| (p.local, p.port)).collect::<BTreeSet<_>>().len()
+    };
+    let one_end = ends(true) <= 1 && ends(false) <= 1;
+    let mut judge = Judge { facts, holding, one_end, seen: BTreeMap::new() };
     for probe in &facts.probes {
         match facts.answer(probe) {
             Some(Answer::Settings(settings)) => judge.settings(probe, settings),
@@ -55,13 +64,20 @@ pub(super) fn other_keys(facts: &Facts, findings: &mut Vec<Finding>) {
 struct Judge<'a> {
     facts: &'a Facts,
     holding: &'a [&'a Login],
+    /// Was sshd asked for one address and port of this host in each family?
+    one_end: bool,
     /// (kind, place, what, weight) → for which account and address.
     seen: BTreeMap<(String, String, String, Weight), BTreeSet<String>>,
 }
 
 impl Judge<'_> {
     fn say(&mut self, kind: &str, place: &str, weight: Weight, what: String, probe: &Probe) {
-        let connection = format!("{} from {}", probe.account, probe.addr);
+        let to = if probe.port == SSH && self.one_end {
+            String::new()
+        } else {
+            format!(" to {} port {}", probe.local, probe.port)
+        };
+        let connection = format!("{} from {}{to}", probe.account, probe.addr);
         self.seen.entry((kind.into(), place.into(), what, weight)).or_default().insert(connection);
     }
 
@@ -123,10 +139,14 @@ impl Judge<'_> {
                 self.say("sshd-setting", &self.rivals(keyword), Weight::Note, what, probe);
             }
         }
-        let ports: Vec<&str> = settings.get("port").into_iter().flatten().map(String::as_str).collect();
-        if !ports.is_empty() && ports != ["22"] {
-            let what = format!("sshd listens on port {}; the policy opens 22", ports.join(", "));
-            self.say("sshd-setting", &self.rivals("port"), Weight::Note, what, probe);
+        let ports = effective::ports(settings);
+        if ports.iter().any(|port| *port != SSH) {
+            let weight = if ports.contains(&SSH) { Weight::Note } else { Weight::Drift };
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            let what = format!("sshd's configuration says port {}; the policy opens {SSH}", ports.join(", "));
+            let place = [self.rivals("port"), self.rivals("listenaddress")];
+            let place = place.iter().find(|place| *place != UNPLACED).unwrap_or(&place[0]);
+            self.say("sshd-setting", place, weight, what, probe);
         }
     }
 
@@ -134,7 +154,7 @@ impl Judge<'_> {
     fn rivals(&self, keyword: &str) -> String {
         let places: Vec<String> =
             self.facts.rivals.iter().filter(|s| s.keyword == keyword).map(|s| s.place()).take(4).collect();
-        if places.is_empty() { "sshd -T".into() } else { places.join(" or ") }
+        if places.is_empty() { UNPLACED.into() } else { places.join(" or ") }
     }
 
     fn findings(self) -> impl Iterator<Item = Finding> {
