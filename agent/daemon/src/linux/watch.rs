@@ -1,5 +1,6 @@
 //! Listens to nf_tables notifications: who changed the ruleset, when. Rings a bell; never waits for a child.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -70,7 +71,15 @@ impl ChangeLog {
         let seen = self.seen();
         let foreign =
             |c: &&Change| (since == 0 || newer(c.generation, since)) && !seen.own.contains(&c.generation);
-        seen.changes.iter().filter(foreign).cloned().collect()
+        let mut changes: Vec<Change> = seen.changes.iter().filter(foreign).cloned().collect();
+        // An overflow is told before what was read late: by whom the newest change was is then not known, and nobody else's
+        // earlier change may stand in its place.
+        changes.sort_by(|a, b| match (a.generation == b.generation, newer(a.generation, b.generation)) {
+            (true, _) => a.pid.is_some().cmp(&b.pid.is_some()),
+            (false, true) => Ordering::Greater,
+            (false, false) => Ordering::Less,
+        });
+        changes
     }
 
     /// Remembers which change was our own: the only one of that time, or the one by that process. Where somebody else's
@@ -223,6 +232,20 @@ mod tests {
         log.own(Own { before: 6, after: 8, pid: 9 });
         log.own(Own { before: 8, after: 8, pid: 72 });
         assert_eq!(generations(&log, 5), [7], "in doubt it is foreign");
+    }
+
+    #[test]
+    fn nobody_is_named_for_a_change_that_was_lost() {
+        let log = ChangeLog::new();
+        log.push(change(5, 70));
+        log.push(Change { pid: None, comm: None, ..change(9, 0) });
+        for generation in [6, 7] {
+            log.push(change(generation, 71));
+        }
+        let told: Vec<_> = log.since(0).into_iter().map(|c| (c.generation, c.pid)).collect();
+        assert_eq!(told, [(5, Some(70)), (6, Some(71)), (7, Some(71)), (9, None)]);
+        log.push(change(9, 72));
+        assert_eq!(log.since(0).last().and_then(|c| c.pid), Some(72), "told after all");
     }
 
     #[test]
