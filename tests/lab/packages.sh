@@ -28,10 +28,21 @@ apt-get -qq update
 install() { apt-get -qq install -y --no-install-recommends $missing </dev/null; }
 case $missing in
   *openssh-server*)
-    # It must not start an SSH server on this machine, neither now nor at the next boot.
-    rules=/usr/sbin/policy-rc.d
-    if [ -e $rules ]; then rules=; else printf '#!/bin/sh\nexit 101\n' >$rules; chmod 755 $rules; fi
-    trap '[ -z "$rules" ] || rm -f "$rules"' EXIT
+    # It must not start an SSH server on this machine, neither now nor at the next boot: whatever policy-rc.d there is may
+    # allow it, so ours takes its place meanwhile. One that an interrupted run put aside is put back, never written over.
+    rules=/usr/sbin/policy-rc.d aside=/usr/sbin/policy-rc.d.before-tenure-lab
+    is_there() { [ -e "$1" ] || [ -L "$1" ]; }
+    restore() {
+      ! grep -qs '^# tenure-lab:' $rules || rm -f $rules
+      ! is_there $aside || mv -f $aside $rules
+    }
+    trap restore EXIT
+    trap 'exit 1' HUP INT TERM
+    restore
+    ! is_there $rules || mv $rules $aside
+    printf '#!/bin/sh\n# tenure-lab: nothing starts while its packages are installed\nexit 101\n' >$rules.new
+    chmod 755 $rules.new
+    mv -f $rules.new $rules
     install
     rm -f /etc/systemd/system/multi-user.target.wants/ssh.service /etc/systemd/system/sshd.service
     ;;

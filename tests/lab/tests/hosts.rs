@@ -89,3 +89,43 @@ fn a_small_disk_fills_and_an_update_is_pending() {
     let pending = web1.must(&["apt", "list", "--upgradable"]).expect("apt");
     assert!(pending.contains("lab-notes/stable-security 1.0-1+deb12u1"), "{pending}");
 }
+
+#[test]
+fn installing_an_ssh_server_starts_none_whatever_policy_stands_there() {
+    let lab = Lab::up("packages", &["web1"]).expect("the lab starts");
+    let web1 = lab.host("web1");
+    let script = std::fs::read(tenure_lab::repository().join("tests/lab/packages.sh")).expect("the script");
+    web1.put("/root/packages.sh", &script, "755").expect("put");
+    // Stands for apt: what policy-rc.d answers is what a package's scripts would do.
+    let apt = b"#!/bin/sh\n/usr/sbin/policy-rc.d ssh start; echo $? >>/root/answers\n[ ! -e /root/fails ]\n";
+    web1.put("/root/fake/apt-get", apt, "755").expect("put");
+    web1.put("/root/fake/dpkg-query", b"#!/bin/sh\nexit 1\n", "755").expect("put");
+    let run = || {
+        web1.sh("rm -f /root/answers").expect("runs");
+        let done = web1.sh("PATH=/root/fake:$PATH /root/packages.sh test").expect("runs");
+        // The first is `update`, before it is put in place; the second installs.
+        let answers = web1.get("/root/answers").expect("apt-get was called");
+        (done.ok(), answers.lines().last().map(str::to_owned))
+    };
+    let theirs = "#!/bin/sh\n# theirs\nexit 0\n";
+    let refuses = Some("101".to_owned());
+    assert_eq!(run(), (true, refuses.clone()));
+    let gone = |path: &str| !web1.exec(&["test", "-e", path]).expect("runs").ok();
+    assert!(gone("/usr/sbin/policy-rc.d"), "ours is taken away");
+
+    web1.put("/usr/sbin/policy-rc.d", theirs.as_bytes(), "750").expect("put");
+    assert_eq!(run(), (true, refuses.clone()), "one that allows everything does not count");
+    assert_eq!(web1.get("/usr/sbin/policy-rc.d").expect("theirs"), theirs);
+    assert_eq!(web1.must(&["stat", "-c", "%a", "/usr/sbin/policy-rc.d"]).expect("stat").trim(), "750");
+
+    web1.sh("touch /root/fails").expect("runs");
+    assert_eq!(run(), (false, refuses.clone()), "apt fails");
+    assert_eq!(web1.get("/usr/sbin/policy-rc.d").expect("theirs"), theirs, "also then");
+
+    // A run that was killed: theirs lies aside, and ours stands in its place.
+    web1.sh("rm /root/fails; cd /usr/sbin && mv policy-rc.d policy-rc.d.before-tenure-lab").expect("runs");
+    web1.put("/usr/sbin/policy-rc.d", b"#!/bin/sh\n# tenure-lab: left\nexit 101\n", "755").expect("put");
+    assert_eq!(run(), (true, refuses));
+    assert_eq!(web1.get("/usr/sbin/policy-rc.d").expect("theirs"), theirs);
+    assert!(gone("/usr/sbin/policy-rc.d.before-tenure-lab"));
+}
