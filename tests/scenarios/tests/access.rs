@@ -122,16 +122,24 @@ fn a_machine_key_is_bound_to_its_command_and_a_login_that_ended_is_gone() -> Res
     all_held("a machine key runs its one command, whatever is asked", &wrong)?;
 
     let yesterday = fleet.office.must(&["date", "-d", "yesterday", "+%F"])?;
-    let ended = policy.with(
-        &format!("from: [archive], until: \"{}\"", fleet.until),
-        &format!("from: [archive], until: \"{}\"", yesterday.trim()),
-    );
-    // A set whose login has ended may be refused as a whole; if it is taken, the key must not work any more.
+    let ended = policy
+        .with(
+            &format!("from: [archive], until: \"{}\"", fleet.until),
+            &format!("from: [archive], until: \"{}\"", yesterday.trim()),
+        )
+        .with("as: deploy, expect: accept", "as: deploy, expect: drop");
     fleet.place_set(&ended)?;
-    let gone = tenure_lab::wait_for("the ended login", tenure_scenarios::agent::SOON, || {
-        let refused = fleet.agent_json(&["status"]).is_ok_and(|s| !s["board"]["policy_fault"].is_null());
+    let gone = tenure_lab::wait_for("the end of the login", tenure_scenarios::agent::SOON, || {
+        let area = fleet.area("ssh_access");
+        let told = area["findings"].as_array().is_some_and(|all| {
+            all.iter().any(|f| f["kind"] == "login-ended" && f["what"].to_string().contains("deploy-bot"))
+        });
         let login = fleet.vault1.ssh(&fleet.web1, "deploy", SshAs::Key("/root/keys/bot"), Family::V4);
-        refused || login.is_ok_and(|login| !login.is_in())
+        told && matches!(login, Ok(login) if !login.is_in())
     });
-    gone.map(drop).map_err(Into::into)
+    gone.map_err(|why| format!("{why}: {:#}", fleet.agent_json(&["status"]).unwrap_or_default()))?;
+    let status = fleet.agent_json(&["status"])?;
+    assert!(status["board"]["policy_fault"].is_null(), "it was taken, not refused: {status:#}");
+    assert!(fleet.login(&fleet.office, SshAs::Key(MARIT), Family::V4)?.is_in(), "the other login lasts");
+    Ok(())
 }

@@ -143,6 +143,159 @@ fn homes_with_traps_are_read_without_harm() -> Result<()> {
     all_held("logins afterwards", &fleet.login_differences())
 }
 
+#[test]
+fn hard_links_are_told_and_neither_read_nor_kept() -> Result<()> {
+    let fleet = Fleet::enforced("links", Fleet::usual)?;
+    let public = fleet.office.get(&format!("{UNKNOWN}.pub"))?;
+    let key = "/etc/ssh/tenure/keys/admin";
+    let wanted = fleet.web1.get(key)?;
+    // Somebody's key under a second name, and our own key file under a name in a home, where its owner could write it.
+    fleet.web1.must(&[
+        "sh",
+        "-c",
+        "cd /home/admin/.ssh && printf %s \"$0\" >other && ln -f other authorized_keys && ln -f $1 authorized_keys2 \
+           && chown admin other authorized_keys2 && stat -c %h authorized_keys2",
+        &public,
+        key,
+    ])?;
+    let finds = |kind: &str, place: &str| {
+        let area = fleet.area("ssh_access");
+        area["findings"].as_array().is_some_and(|all| {
+            all.iter().any(|f| f["kind"] == kind && f["place"].as_str().is_some_and(|p| p.starts_with(place)))
+        })
+    };
+    let home = "/home/admin/.ssh/authorized_keys";
+    fleet.await_area("ssh_access", "the linked file is told", |_| finds("untrusted-file", home))?;
+    assert!(!finds("unmanaged-key", home), "what has two names is not read: {:#}", fleet.area("ssh_access"));
+    let is_back = || {
+        fleet.web1.must(&["stat", "-c", "%h %u", key]).is_ok_and(|now| now.trim() == "1 0")
+            && fleet.web1.get(key).is_ok_and(|text| text == wanted)
+    };
+    wait_for("a key file of its own", SOON, is_back)
+        .map_err(|why| format!("{why}: {:#}", fleet.area("ssh_access")))?;
+    let left = fleet.web1.must(&[
+        "sh",
+        "-c",
+        "cd /home/admin/.ssh && stat -c '%n %h' other authorized_keys authorized_keys2",
+    ])?;
+    assert_eq!(left, "other 2\nauthorized_keys 2\nauthorized_keys2 1\n", "homes are never written");
+    let login = fleet.login(&fleet.office, SshAs::Key(UNKNOWN), Family::V4)?;
+    assert!(matches!(login, Login::Refused(_)), "{login:?}");
+    all_held("logins afterwards", &fleet.login_differences())
+}
+
+#[test]
+fn a_burst_that_overflows_the_watcher_is_compared_whole_and_nobody_is_named() -> Result<()> {
+    let fleet = Fleet::enforced("burst", Fleet::usual)?;
+    let wanted = fleet.web1.must(&["nft", "-s", "list", "table", "inet", "tenure"])?;
+    let known = events(&fleet).len();
+    let pid = fleet.web1.must(&["systemctl", "show", "-P", "MainPID", "tenure-agent"])?;
+    let pid = pid.trim();
+    // What the kernel could not hand over it counts, in the column before the last (net/netlink/af_netlink.c).
+    let lost = "n=0; for f in /proc/PID/fd/*; do i=$(readlink $f); i=${i#socket:[}; i=${i%]}; \
+        n=$((n + $(awk -v i=$i '$NF == i { d += $(NF - 1) } END { print d + 0 }' /proc/PID/net/netlink))); done; echo $n"
+        .replace("PID", pid);
+    let lost = || -> Result<u64> { Ok(fleet.web1.must(&["sh", "-c", &lost])?.trim().parse()?) };
+    assert_eq!(lost()?, 0, "nothing is lost before");
+    // The agent is slower than whoever changes the ruleset; not so long that its watchdog ends it.
+    fleet.web1.must(&["kill", "-STOP", pid])?;
+    let burst = "import subprocess
+elements = ','.join(str(n) for n in range(60000))
+text = 'table inet burst { set s { type mark; } }\\n'
+text += 'add element inet burst s { %s }\\n' % elements
+subprocess.run(['nft', '-f', '-'], input=text.encode(), check=True)
+";
+    let mut rounds = 0;
+    while lost()? == 0 && rounds < 40 {
+        fleet.web1.must(&["python3", "-c", burst])?;
+        fleet.web1.must(&["nft", "delete", "table", "inet", "burst"])?;
+        rounds += 1;
+    }
+    let overflowed = lost()? > 0;
+    fleet.web1.must(&["nft", "flush", "chain", "inet", "tenure", "input"])?;
+    fleet.web1.must(&["kill", "-CONT", pid])?;
+    assert!(overflowed, "{rounds} rounds did not fill the watcher's room");
+    let is_back =
+        || fleet.web1.must(&["nft", "-s", "list", "table", "inet", "tenure"]).is_ok_and(|now| now == wanted);
+    wait_for("the ruleset", SOON, is_back).map_err(|why| format!("{why}: {:#}", fleet.area("firewall")))?;
+    let restored = || {
+        let all = events(&fleet);
+        let mut restored =
+            all.into_iter().skip(known).filter(|e| e["outcome"] == "restored" && e["area"] == "firewall");
+        restored.find(|e| e["finding"]["kind"] == "ruleset-changed")
+    };
+    wait_for("the event", SOON, || restored().is_some())?;
+    let event = restored().ok_or("no event")?;
+    assert!(event["finding"]["by"].is_null(), "nobody is named for what nobody told: {event:#}");
+    let again = fleet.web1.must(&["systemctl", "show", "-P", "MainPID", "tenure-agent"])?;
+    assert_eq!(again.trim(), pid, "it is the same agent");
+    fleet.await_rest()
+}
+
+#[test]
+fn planted_match_blocks_and_other_ssh_servers_are_told() -> Result<()> {
+    let fleet = Fleet::enforced("servers", Fleet::usual)?;
+    let find = |kind: &'static str, place: &'static str| {
+        let what = format!("{kind} at {place}");
+        fleet.await_area("ssh_access", &what, move |area| {
+            area["findings"].as_array().is_some_and(|all| {
+                all.iter()
+                    .any(|f| f["kind"] == kind && f["place"].as_str().is_some_and(|p| p.starts_with(place)))
+            })
+        })
+    };
+    // For nobody whom sshd is asked about, in a file that a drop-in's Include leads to.
+    fleet.web1.put("/etc/ssh/deeper/x", b"Match LocalPort 2222\n  PasswordAuthentication yes\n", "644")?;
+    fleet.web1.put("/etc/ssh/sshd_config.d/60-x.conf", b"Include deeper/*\n", "644")?;
+    find("match-block", "/etc/ssh/deeper/x:2 in `Match LocalPort 2222`")?;
+
+    // A second sshd that lets in by password on another port: nft does not let anybody reach it, and it is told.
+    let two = "Port 2222\nPidFile /run/two.pid\nPasswordAuthentication yes\nUsePAM yes\n";
+    fleet.web1.put("/etc/ssh/two", two.as_bytes(), "644")?;
+    fleet.web1.must(&["/usr/sbin/sshd", "-f", "/etc/ssh/two"])?;
+    fleet.web1.must(&["rm", "/etc/ssh/sshd_config.d/60-x.conf"])?;
+    find("other-ssh-server", "tcp/2222 on")?;
+    let area = fleet.area("ssh_access");
+    let servers: Vec<&Value> = area["findings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|f| f["kind"] == "other-ssh-server")
+        .collect();
+    assert_eq!(servers.len(), 2, "one on each family: {servers:#?}");
+    for server in servers {
+        assert_eq!(
+            (&server["by"]["comm"], &server["weight"]),
+            (&"sshd".into(), &"note".into()),
+            "{server:#}"
+        );
+        let what = server["what"].as_str().unwrap_or_default();
+        assert!(what.contains("(-f /etc/ssh/two)") && what.contains("nobody from elsewhere"), "{server:#}");
+    }
+    assert_eq!(reach(&fleet.stranger, &fleet.web1, 2222, Family::V4)?, Reach::Silent);
+    assert_eq!(reach(&fleet.office, &fleet.web1, 2222, Family::V6)?, Reach::Silent);
+    Ok(())
+}
+
+#[test]
+fn a_host_whose_sshd_listens_elsewhere_is_not_closed() -> Result<()> {
+    let fleet = Fleet::up("elsewhere")?;
+    fleet.web1.put("/etc/ssh/sshd_config.d/90-port.conf", b"Port 2222\n", "644")?;
+    fleet.web1.must(&["systemctl", "restart", "ssh"])?;
+    fleet.place_set(&fleet.usual())?;
+    fleet.configure_standalone()?;
+    fleet.start_agent()?;
+    fleet.await_area("firewall", "the refusal", |area| area["refusal"]["kind"] == "ssh-listens-elsewhere")?;
+    assert_eq!(reach(&fleet.office, &fleet.web1, 2222, Family::V4)?, Reach::Answers, "nothing was loaded");
+    assert!(!fleet.web1.exec(&["nft", "list", "table", "inet", "tenure"])?.ok());
+    // Where the policy lets people in it is enforced.
+    fleet.web1.must(&["rm", "/etc/ssh/sshd_config.d/90-port.conf"])?;
+    fleet.web1.must(&["systemctl", "restart", "ssh"])?;
+    let _applying = fleet.apply_beside()?;
+    fleet.confirm_soon()?;
+    fleet.await_rest()
+}
+
 /// Runs `nft` with one change on web1 and gives its process id as the kernel tells it: the machine's, because the lab's
 /// hosts have process namespaces of their own. The shell that waits becomes `nft` and keeps its id.
 fn change_ruleset(fleet: &Fleet, change: &str) -> Result<u64> {

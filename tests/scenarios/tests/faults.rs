@@ -18,32 +18,90 @@ fn pair(fleet: &Fleet) -> [Policy; 2] {
     [fleet.usual(), wider].map(|policy| policy.with("within: 60s", "within: 6s"))
 }
 
+/// Ends the agent with SIGKILL as soon as a file is another one, or so many milliseconds later; says when it is on guard, and when
+/// it has done it.
+const KILLER: &str = "
+import os, signal, sys, time
+path, delay, pid = sys.argv[1], float(sys.argv[2]) / 1000, int(sys.argv[3])
+def mark():
+    try:
+        seen = os.stat(path)
+        return seen.st_ino, seen.st_mtime_ns
+    except FileNotFoundError:
+        return None
+before, limit = mark(), time.monotonic() + 120
+open('/run/killer.ready', 'w').close()
+while mark() in (before, None):
+    if time.monotonic() > limit:
+        sys.exit(1)
+at = time.monotonic() + delay
+while time.monotonic() < at:
+    pass
+os.kill(pid, signal.SIGKILL)
+open('/run/killer.done', 'w').close()
+";
+const TRIAL: &str = "/var/lib/tenure/firewall/trial.json";
+const CONFIRMED: &str = "/var/lib/tenure/firewall/confirmed.json";
+
 #[test]
-fn killed_at_any_moment_of_a_change_it_ends_old_or_new() -> Result<()> {
+fn killed_at_any_step_of_a_change_it_ends_old_or_new() -> Result<()> {
     let fleet = Fleet::up("killed")?;
     // Only on a disk of its own does what was written survive as it would.
     fleet.web1.disk("/var/lib/tenure", 64)?;
     fleet.web1.must(&["chmod", "700", "/var/lib/tenure"])?;
-    let sets = pair(&fleet);
+    let sets = pair(&fleet).map(|policy| policy.with("within: 6s", "within: 20s"));
     fleet.enforce(&sets[0])?;
-    let mut wrong = Vec::new();
-    // The moments of a change: taken, compiled, staged, switched, confirmed. Milliseconds after the set is in place.
-    for (round, delay) in [0, 150, 220, 250, 280, 310, 350, 400, 500, 700].into_iter().enumerate() {
+    // It stays dead until this test starts it, so that what it left can be looked at.
+    fleet.web1.put(
+        "/run/systemd/system/tenure-agent.service.d/lab.conf",
+        b"[Service]\nRestart=no\n",
+        "644",
+    )?;
+    fleet.web1.must(&["systemctl", "daemon-reload"])?;
+    fleet.web1.put("/usr/local/lib/killer.py", KILLER.as_bytes(), "644")?;
+    let (mut wrong, mut fell) = (Vec::new(), Vec::new());
+    // Each at the durable note of a step: the trial is written before anything is loaded, the confirmed ruleset after it is in force.
+    let moments = [
+        (TRIAL, 0),
+        (TRIAL, 3),
+        (TRIAL, 10),
+        (TRIAL, 40),
+        (CONFIRMED, 0),
+        (CONFIRMED, 1),
+        (TRIAL, 0),
+        (TRIAL, 20),
+        (CONFIRMED, 0),
+        (TRIAL, 300),
+    ];
+    for (round, (note, delay)) in moments.into_iter().enumerate() {
+        let what = format!("round {round}, {delay} ms after {note}");
         let from = reach(&fleet.stranger, &fleet.web1, 5432, Family::V4)?;
+        let pid = fleet.web1.must(&["systemctl", "show", "-P", "MainPID", "tenure-agent"])?;
+        fleet.web1.must(&["rm", "-f", "/run/killer.ready", "/run/killer.done"])?;
+        let delay = delay.to_string();
+        let _killer = fleet.web1.spawn(&["python3", "/usr/local/lib/killer.py", note, &delay, pid.trim()])?;
+        let is_there = |path: &str| fleet.web1.exec(&["test", "-e", path]).is_ok_and(|o| o.ok());
+        wait_for("the killer on guard", SOON, || is_there("/run/killer.ready"))?;
         fleet.place_set(&sets[(round + 1) % 2])?;
-        fleet.web1.must(&[
-            "sh",
-            "-c",
-            &format!("sleep 0.{delay:03}; systemctl kill -s KILL tenure-agent; true"),
-        ])?;
-        if !fleet.office.ssh(&fleet.web1, "admin", SshAs::Key(MARIT), Family::V4)?.is_in() {
-            wrong.push(format!("killed after {delay} ms: the management path is cut"));
+        let done = wait_for("the kill", SOON, || {
+            if note == CONFIRMED && fleet.area("firewall")["pending"].is_object() {
+                let _ = fleet.confirm(Family::V4);
+            }
+            is_there("/run/killer.done")
+        });
+        if let Err(why) = done {
+            wrong.push(format!("{what}: {why}: {:#}", fleet.area("firewall")));
+            continue;
         }
-        fleet.web1.must(&[
-            "sh",
-            "-c",
-            "systemctl reset-failed tenure-agent; systemctl restart tenure-agent",
-        ])?;
+        wait_for("the end of the agent", SOON, || {
+            fleet.web1.exec(&["systemctl", "is-active", "-q", "tenure-agent"]).is_ok_and(|o| !o.ok())
+        })?;
+        fell.push(step_reached(&fleet)?);
+        if !fleet.office.ssh(&fleet.web1, "admin", SshAs::Key(MARIT), Family::V4)?.is_in() {
+            wrong.push(format!("{what}: the management path is cut"));
+        }
+        fleet.web1.sh("systemctl reset-failed tenure-agent")?;
+        fleet.web1.must(&["systemctl", "start", "tenure-agent"])?;
         let settled = || {
             let area = fleet.area("firewall");
             if area["pending"].is_object() {
@@ -53,27 +111,66 @@ fn killed_at_any_moment_of_a_change_it_ends_old_or_new() -> Result<()> {
                 && area["pending"].is_null()
         };
         if let Err(why) = wait_for("rest", SOON, settled) {
-            wrong.push(format!(
-                "killed after {delay} ms: {why}: {:#}\n{}",
-                fleet.area("firewall"),
-                fleet.journal()
-            ));
+            wrong.push(format!("{what}: {why}: {:#}\n{}", fleet.area("firewall"), fleet.journal()));
         }
         let now = Family::BOTH.map(|f| reach(&fleet.stranger, &fleet.web1, 5432, f));
         let same = matches!(&now, [Ok(a), Ok(b)] if a == b && *a != Reach::Refused);
         if !same || reach(&fleet.stranger, &fleet.web1, 9000, Family::V4)? != Reach::Silent {
-            wrong.push(format!("killed after {delay} ms: from {from:?} to {now:?}: neither old nor new"));
+            wrong.push(format!("{what}: from {from:?} to {now:?}: neither old nor new"));
         }
         if reach(&fleet.stranger, &fleet.web1, 443, Family::V6)? != Reach::Answers {
-            wrong.push(format!("killed after {delay} ms: what both sets allow is closed"));
+            wrong.push(format!("{what}: what both sets allow is closed"));
         }
         let _applying = fleet.apply_beside()?;
         if let Err(why) = fleet.settle(SOON) {
-            wrong.push(format!("killed after {delay} ms, afterwards: {why}"));
+            wrong.push(format!("{what}, afterwards: {why}"));
         }
     }
     all_held("kill -9", &wrong)?;
+    // The kills meant something: all but few of them left a change half done, before it was loaded, on trial and at its end.
+    let inside = fell.iter().filter(|step| **step != Step::Outside).count();
+    assert!(inside >= 8, "only {inside} of {} kills fell inside a change: {fell:?}", fell.len());
+    for step in [Step::Written, Step::OnTrial, Step::Kept] {
+        assert!(fell.contains(&step), "no kill fell at {step:?}: {fell:?}");
+    }
     all_held("logins afterwards", &fleet.login_differences())
+}
+
+/// How far a change had come when the agent died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// No change was under way.
+    Outside,
+    /// The trial is written down and not loaded.
+    Written,
+    /// The new ruleset is loaded beside the old one and nothing points at it.
+    Staged,
+    /// It is on trial.
+    OnTrial,
+    /// It is in force and not yet written down as confirmed.
+    InForce,
+    /// It is written down as confirmed and the note of the trial is still there.
+    Kept,
+}
+
+/// What a dead agent left on disk and in the kernel.
+fn step_reached(fleet: &Fleet) -> Result<Step> {
+    let note =
+        |path: &str| -> Option<serde_json::Value> { serde_json::from_str(&fleet.web1.get(path).ok()?).ok() };
+    let Some(trial) = note(TRIAL) else { return Ok(Step::Outside) };
+    let number = |value: &serde_json::Value| value["number"].as_u64().ok_or("a ruleset without a number");
+    let (new, over) = (number(&trial["new"])?, number(&trial["over"])?);
+    let confirmed = note(CONFIRMED).map(|c| number(&c["ruleset"])).transpose()?;
+    let table = fleet.web1.must(&["nft", "list", "table", "inet", "tenure"])?;
+    let has = |name: String| table.contains(&name);
+    let loaded = has(format!("chain g{new}_input"));
+    Ok(match (loaded, has(format!("set g{new}_live")), has(format!("chain g{over}_input"))) {
+        _ if confirmed == Some(new) => Step::Kept,
+        (false, ..) => Step::Written,
+        (true, true, _) => Step::OnTrial,
+        (true, false, true) => Step::Staged,
+        (true, false, false) => Step::InForce,
+    })
 }
 
 #[test]

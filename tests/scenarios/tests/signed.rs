@@ -2,6 +2,7 @@
 
 use tenure_scenarios::operator::{DESK, DROP, ROOT};
 use tenure_scenarios::{Fleet, Result, all_held};
+use tenure_trust::record::{About, ExportLine};
 
 #[test]
 fn a_signed_policy_is_verified_enforced_and_survives_a_restart() -> Result<()> {
@@ -20,76 +21,87 @@ fn a_signed_policy_is_verified_enforced_and_survives_a_restart() -> Result<()> {
 fn forged_replayed_foreign_and_older_policies_are_refused_and_change_nothing() -> Result<()> {
     let fleet = Fleet::signed("forged")?;
     let ruleset = || fleet.web1.must(&["nft", "-s", "list", "ruleset"]);
-    let before = ruleset()?;
-    let kept = |what: &str| -> Result<()> {
-        let status = fleet.agent_json(&["status"])?;
-        assert_eq!(ruleset()?, before, "{what}: the ruleset changed");
-        assert!(!status["board"]["policy"].is_null(), "{what}: {status:#}");
-        Ok(())
-    };
 
-    // Version 2 is taken; version 1, honestly signed, is then refused with both numbers.
+    // Version 2 is taken; everything below is refused while it stays in force.
     fleet.sign("marit", &fleet.usual(), 2)?;
     fleet.deliver()?;
     tenure_lab::wait_for("version 2", tenure_scenarios::agent::SOON, || {
         fleet.agent_json(&["status"]).is_ok_and(|s| s["board"]["policy"]["version"] == 2)
     })?;
-    fleet.sign("marit", &fleet.usual(), 1)?;
-    fleet.deliver()?;
-    let said = fleet.await_refusal("version 1 was offered")?;
-    assert!(said.contains('1') && said.contains('2'), "a refusal names both numbers: {said}");
-    kept("an older version")?;
+    fleet.await_rest()?;
+    let before = ruleset()?;
+    let floor = || fleet.web1.must(&["sh", "-c", "cat /var/lib/tenure/policy/*floor* | sha256sum"]);
+    let floor_before = floor()?;
+    // Every case has a refusal of its own in the chain, after everything that was there when it was offered.
+    let refused = |what: &str, words: &[&str], offer: &dyn Fn() -> Result<()>| -> Result<()> {
+        let after = records(&fleet)?.last().map_or(0, |record| record.seq);
+        offer()?;
+        let own = |record: &Seen| {
+            record.seq > after && record.refusal.as_ref().is_some_and(|r| words.iter().all(|w| r.contains(w)))
+        };
+        let mut seen = Vec::new();
+        tenure_lab::wait_for(what, tenure_scenarios::agent::SOON, || {
+            seen = records(&fleet).unwrap_or_default();
+            seen.iter().any(own)
+        })
+        .map_err(|why| {
+            let since: Vec<_> = seen.iter().filter(|record| record.seq > after).collect();
+            format!("{why}: no refusal with {words:?} after record {after}: {since:#?}")
+        })?;
+        assert!(
+            seen.iter().all(|r| r.refusal.as_ref().is_none_or(|text| !text.contains('\u{1b}'))),
+            "{what}"
+        );
+        let taken: Vec<_> = seen.iter().filter(|record| record.seq > after && record.taken).collect();
+        assert_eq!(taken, Vec::<&Seen>::new(), "{what}: a policy was taken");
+        let status = fleet.agent_json(&["status"])?;
+        assert_eq!(ruleset()?, before, "{what}: the ruleset changed");
+        assert_eq!(floor()?, floor_before, "{what}: the version floor changed");
+        assert_eq!(status["board"]["policy"]["version"], 2, "{what}: {status:#}");
+        Ok(())
+    };
+    let wider = || fleet.usual().with("allow: [https]", "allow: [http, https]");
 
-    // The same number for another content.
-    fleet.sign("marit", &fleet.usual().with("allow: [https]", "allow: [http, https]"), 2)?;
-    fleet.deliver()?;
-    fleet.await_refusal("2")?;
-    kept("the same version with another content")?;
-
-    // Another operator's key, honestly used, that the root does not name.
-    fleet.make_operator("mallory", "lab")?;
-    fleet.sign("mallory", &fleet.usual().with("allow: [https]", "allow: [http, https]"), 9)?;
-    fleet.deliver()?;
-    fleet.await_refusal("sign")?;
-    kept("a key that the root does not name")?;
-
-    // One byte of a signed bundle is another one.
-    fleet.sign("marit", &fleet.usual(), 3)?;
-    fleet.office.must(&[
-        "sh",
-        "-c",
-        "sed -i 's/\"payload\": *\"\\(.\\{40\\}\\)./\"payload\":\"\\1A/' \"$0\"",
-        &format!("{DESK}/signed/web1.bundle.json"),
-    ])?;
-    fleet.deliver()?;
-    tenure_lab::wait_for("a refusal", tenure_scenarios::agent::SOON, || {
-        fleet.agent_json(&["status"]).is_ok_and(|s| s["board"]["policy_fault"].is_string())
+    let words = ["version 1 was offered", "version 2 has already been taken"];
+    refused("an older version", &words, &|| {
+        fleet.sign("marit", &fleet.usual(), 1)?;
+        fleet.deliver()
     })?;
-    kept("a bundle with another byte")?;
-
-    // A bundle for another machine under this machine's name.
-    let two = fleet.usual().with(
-        "hosts:\n",
-        "hosts:\n  web2: { profiles: [web], addresses: [198.51.100.12], \
-        environment: production, site: \"Amsterdam\" }\n",
-    );
-    fleet.sign("marit", &two, 4)?;
-    fleet.office.must(&["sh", "-c", "cd \"$0/signed\" && cp web2.bundle.json web1.bundle.json", DESK])?;
-    fleet.deliver()?;
-    fleet.await_refusal("web1")?;
-    kept("another machine's bundle")?;
-
+    refused("the same version with another content", &["version 2 was offered a second time"], &|| {
+        fleet.sign("marit", &wider(), 2)?;
+        fleet.deliver()
+    })?;
+    fleet.make_operator("mallory", "lab")?;
+    refused("a key that the root does not name", &["which the root does not name"], &|| {
+        fleet.sign("mallory", &wider(), 9)?;
+        fleet.deliver()
+    })?;
+    refused("a bundle with another byte", &["does not"], &|| {
+        fleet.sign("marit", &fleet.usual(), 3)?;
+        fleet.office.must(&[
+            "sh",
+            "-c",
+            "sed -i 's/\"payload\": *\"\\(.\\{40\\}\\)./\"payload\":\"\\1A/' \"$0\"",
+            &format!("{DESK}/signed/web1.bundle.json"),
+        ])?;
+        fleet.deliver()
+    })?;
+    refused("another machine's bundle", &["web1"], &|| {
+        let two = fleet.usual().with(
+            "hosts:\n",
+            "hosts:\n  web2: { profiles: [web], addresses: [198.51.100.12], \
+            environment: production, site: \"Amsterdam\" }\n",
+        );
+        fleet.sign("marit", &two, 4)?;
+        fleet.office.must(&["sh", "-c", "cd \"$0/signed\" && cp web2.bundle.json web1.bundle.json", DESK])?;
+        fleet.deliver()
+    })?;
     for (what, text) in
         [("nothing", ""), ("not JSON", "{"), ("hostile", "\u{1b}[2J"), ("deep", &"[".repeat(100_000))]
     {
-        fleet.web1.put(&format!("{DROP}/index.json"), text.as_bytes(), "644")?;
-        tenure_lab::wait_for(what, tenure_scenarios::agent::SOON, || {
-            let status = fleet.agent_json(&["status"]).unwrap_or_default();
-            status["board"]["policy_fault"]
-                .as_str()
-                .is_some_and(|f| !f.contains("web2") && !f.contains('\u{1b}'))
+        refused(what, &["index.json"], &|| {
+            Ok(fleet.web1.put(&format!("{DROP}/index.json"), text.as_bytes(), "644")?)
         })?;
-        kept(what)?;
     }
 
     // And an honest next version ends all that.
@@ -102,6 +114,41 @@ fn forged_replayed_foreign_and_older_policies_are_refused_and_change_nothing() -
     })
     .map_err(|why| format!("{why}: {:#}", fleet.agent_json(&["status"]).unwrap_or_default()))?;
     Ok(())
+}
+
+/// A record of web1's chain, as far as policies go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    seq: u64,
+    /// A policy was put in force.
+    taken: bool,
+    /// Why one was not.
+    refusal: Option<String>,
+}
+
+/// The whole chain as it is now, in its order.
+fn records(fleet: &Fleet) -> Result<Vec<Seen>> {
+    fleet.web1.must(&["rm", "-f", "/root/records"])?;
+    let exported = fleet.agent(&["evidence", "export", "--out", "/root/records"])?;
+    if !exported.ok() {
+        return Err(exported.said().into());
+    }
+    let text = fleet.web1.get("/root/records")?;
+    // The first line is the header.
+    let lines = text.lines().skip(1).map(|line| -> Result<Seen> {
+        let line = ExportLine::parse(line.as_bytes())?;
+        let record = line.unverified()?;
+        let event = match &record.about {
+            About::Event(name) => name.to_string(),
+            About::Area(_) => String::new(),
+        };
+        let payload: Option<serde_json::Value> =
+            line.payload.as_ref().and_then(|payload| serde_json::from_slice(payload.bytes()).ok());
+        let what = payload.and_then(|payload| payload["what"].as_str().map(str::to_owned));
+        let refusal = (event == "policy_refused").then(|| what.unwrap_or_default());
+        Ok(Seen { seq: record.seq.0, taken: event == "policy", refusal })
+    });
+    lines.collect()
 }
 
 #[test]
