@@ -36,7 +36,7 @@ test:
 man:
 	cargo build --locked --bins
 	@rm -rf $(TARGET)/man && mkdir -p $(TARGET)/man
-	@$(TARGET)/debug/tenure man $(TARGET)/man && $(TARGET)/debug/tenure-agent man $(TARGET)/man
+	@$(TARGET)/debug/tenure man $(TARGET)/man && $(TARGET)/debug/tenure-agent man $(TARGET)/man && $(TARGET)/debug/tenure-vault man $(TARGET)/man
 	@ls $(TARGET)/man
 
 bench:

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tenure_link::{Places, uplink};
 use tenure_sys::files::{CheckedDir, FileError};
 use tenure_sys::text;
 use tenure_trust::HostName;
@@ -33,8 +34,9 @@ pub struct Config {
 pub struct PolicyFrom {
     /// The way.
     pub from: Source,
-    /// An absolute directory.
-    pub path: PathBuf,
+    /// An absolute directory; none from a controller.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
 }
 
 /// The ways a policy comes to a vault.
@@ -43,6 +45,8 @@ pub struct PolicyFrom {
 pub enum Source {
     /// A drop directory with `index.json`, `<host>.vault.json` and `admissions.json`, verified against the root.
     Bundles,
+    /// Pulled from the controller that this vault was enrolled at, verified in the same way.
+    Controller,
 }
 
 /// Why there is no configuration.
@@ -76,9 +80,9 @@ impl ConfigError {
     /// What to do next.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Missing { .. } | Self::Parse { .. } => {
-                Some("write `host: NAME` and `policy: { from: bundles, path: /etc/tenure/policy }`")
-            }
+            Self::Missing { .. } | Self::Parse { .. } => Some(
+                "write `host: NAME` and `policy: { from: controller }`, or `policy: { from: bundles, path: DIR }`",
+            ),
             Self::File { source: FileError::Unsafe { .. }, .. } => {
                 Some("whoever can write there decides whose backups are kept")
             }
@@ -88,6 +92,11 @@ impl ConfigError {
 }
 
 impl Config {
+    /// The directory in which index, bundle and admissions lie.
+    pub fn drop_dir(&self, places: &Places) -> PathBuf {
+        self.policy.path.clone().unwrap_or_else(|| uplink::directory(places))
+    }
+
     /// Reads the configuration: root's file, in root's directories, writable by nobody else. The vault's own user may
     /// read it and not change it.
     ///
@@ -110,10 +119,15 @@ impl Config {
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let config: Self = serde_yaml::from_slice(bytes).map_err(|e| plain(&e.to_string()))?;
-        if !config.policy.path.is_absolute() {
-            return Err(format!("policy.path must start with /, not {}", text::path(&config.policy.path)));
+        match (config.policy.from, &config.policy.path) {
+            (Source::Bundles, Some(path)) if path.is_absolute() => Ok(config),
+            (Source::Bundles, Some(path)) => {
+                Err(format!("policy.path must start with /, not {}", text::path(path)))
+            }
+            (Source::Bundles, None) => Err("policy.path must say where the bundles lie".into()),
+            (Source::Controller, Some(_)) => Err("policy.path has no meaning with a controller".into()),
+            (Source::Controller, None) => Ok(config),
         }
-        Ok(config)
     }
 }
 
@@ -134,11 +148,14 @@ mod tests {
     #[test]
     fn refuses_what_it_does_not_know() {
         assert_eq!(Config::parse(GOOD.as_bytes()).unwrap().host.as_str(), "vault1");
+        assert!(Config::parse(b"host: vault1\npolicy: { from: controller }\n").is_ok());
         for bad in [
             "host: vault1\n",
             "host: Vault_1\npolicy: { from: bundles, path: /p }\n",
             "host: vault1\npolicy: { from: directory, path: /p }\n",
             "host: vault1\npolicy: { from: bundles, path: p }\n",
+            "host: vault1\npolicy: { from: bundles }\n",
+            "host: vault1\npolicy: { from: controller, path: /p }\n",
             "host: vault1\nhots: v\npolicy: { from: bundles, path: /p }\n",
             "host: vault1\nhost: vault2\npolicy: { from: bundles, path: /p }\n",
             "\u{1b}[2J",

@@ -1,16 +1,19 @@
 //! `run`: the service. Waits for a policy, opens the store, serves, turns the ring, and tells systemd that it lives.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use serde_json::json;
+use tenure_link::uplink::{Notice, Setup, Ticket, Uplink};
 use tenure_link::{BundleStore, Identity, Places};
+use tenure_policy::bundles::VaultPolicy;
 use tenure_sys::clock;
 use tenure_sys::files::{BaseDir, Expect, Roots};
 use tenure_sys::lock::Lock;
 use tenure_trust::{Epoch, Hash, MachineRole};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{Exit, Failure};
@@ -36,6 +39,13 @@ pub struct Paths {
     pub state: PathBuf,
     /// The anchor of trust.
     pub root: PathBuf,
+}
+
+impl Paths {
+    /// The same as the link needs them.
+    pub fn places(&self) -> Places {
+        Places { root: self.root.clone(), state: self.state.clone() }
+    }
 }
 
 impl Default for Paths {
@@ -73,15 +83,31 @@ async fn work(config: &Config, paths: &Paths) -> Result<Exit, Failure> {
     let mut int = signal(SignalKind::interrupt()).map_err(|e| failed("cannot take signals", &e))?;
     let witness =
         Arc::new(Witness::open(&paths.state).map_err(|e| failed("cannot read the vault's clock", &e))?);
-    let From::Bundles = config.policy.from;
-    let places = Places { root: paths.root.clone(), state: paths.state.clone() };
+    let places = paths.places();
     let of_store = |e: tenure_link::StoreError| {
         let hint = e.hint();
         Failure::of("cannot read the policy that was taken", &e).hint(hint).exit(Exit::Config)
     };
     let bundles = BundleStore::open(&places, config.host.clone()).map_err(of_store)?;
-    let mut source = Source::open(bundles, config.policy.path.clone(), config.host.clone(), clock::wall())
+    let mut source = Source::open(bundles, config.drop_dir(&places), config.host.clone(), clock::wall())
         .map_err(of_store)?;
+    let mut link = match config.policy.from {
+        From::Bundles => None,
+        From::Controller => Some(Link::start(config, places)?),
+    };
+    let ended = serve(config, paths, &witness, &mut source, link.as_mut(), [&mut term, &mut int]).await;
+    link.into_iter().for_each(Link::stop);
+    ended
+}
+
+async fn serve(
+    config: &Config,
+    paths: &Paths,
+    witness: &Arc<Witness>,
+    source: &mut Source,
+    mut link: Option<&mut Link>,
+    [term, int]: [&mut Signal; 2],
+) -> Result<Exit, Failure> {
     tell(&[sd_notify::NotifyState::Ready]);
     let mut next: Option<Arc<InForce>> = None;
     loop {
@@ -94,6 +120,9 @@ async fn work(config: &Config, paths: &Paths) -> Result<Exit, Failure> {
             witness.raise(source.proved());
             refused.iter().for_each(|why| journal::error(why));
             next = found;
+            if let Some(link) = &mut link {
+                link.complain()?;
+            }
             if next.is_none() {
                 tell(&[sd_notify::NotifyState::Status("waiting for a signed policy")]);
                 tokio::select! {
@@ -103,7 +132,7 @@ async fn work(config: &Config, paths: &Paths) -> Result<Exit, Failure> {
                 }
             }
         };
-        let serving = Serving::start(config, paths, &witness, in_force).await?;
+        let serving = Serving::start(config, paths, witness, in_force).await?;
         let mut ticks = 0u32;
         let stopped = loop {
             tokio::select! {
@@ -122,11 +151,14 @@ async fn work(config: &Config, paths: &Paths) -> Result<Exit, Failure> {
                 serving.vault.recorder.event("policy_refused", json!({ "what": why }), serving.version());
             }
             if let Some(in_force) = found {
-                if !serving.vault.fits(&in_force.policy) || epoch(&in_force, config) != serving.epoch {
+                if !serving.vault.fits(&in_force.policy) || epoch(&in_force, config, paths) != serving.epoch {
                     next = Some(in_force);
                     break false;
                 }
                 serving.enforce(in_force);
+            }
+            if let Some(link) = &mut link {
+                link.tell(&serving)?;
             }
             ticks += 1;
             if ticks.is_multiple_of(TURN) {
@@ -179,7 +211,7 @@ impl Serving {
                 .map_err(|e| failed("cannot make the vault's key", &e))?,
         };
         let key = keys::host_key(&paths.state).map_err(|e| failed("cannot use the SSH host key", &e))?;
-        let epoch = epoch(&in_force, config);
+        let epoch = epoch(&in_force, config, paths);
         let cell: Arc<OnceLock<Weak<Vault>>> = Arc::default();
         let (recorder, recording) = recorder(config, paths, epoch, cell.clone())
             .map_err(|e| failed("cannot start the recorder", &e))?;
@@ -232,9 +264,66 @@ impl Serving {
     }
 }
 
-/// Which chain of this vault goes on: its admission says.
-fn epoch(in_force: &InForce, config: &Config) -> Epoch {
-    in_force.book.of(&config.host, MachineRole::Vault).map_or(Epoch(1), |admission| admission.epoch)
+/// Which chain of this vault goes on: its admission says, and before that its enrolment.
+fn epoch(in_force: &InForce, config: &Config, paths: &Paths) -> Epoch {
+    let admitted = in_force.book.of(&config.host, MachineRole::Vault).map(|admission| admission.epoch);
+    admitted.or_else(|| enrolled(&paths.places()).map(|ticket| ticket.epoch)).unwrap_or(Epoch(1))
+}
+
+fn enrolled(places: &Places) -> Option<Ticket> {
+    Ticket::read(&places.state).ok().flatten()
+}
+
+/// The way to the controller: pulls policy and admissions into the drop directory, pushes the records.
+struct Link {
+    uplink: Uplink,
+    notices: Receiver<Notice>,
+    failing: Option<String>,
+}
+
+impl Link {
+    fn start(config: &Config, places: Places) -> Result<Self, Failure> {
+        let epoch = enrolled(&places).map_or(Epoch(1), |ticket| ticket.epoch);
+        let setup = Setup { places, host: config.host.clone(), epoch, clock: clock::wall };
+        let (told, notices) = sync_channel(64);
+        // Full: the status keeps what is found now all the same.
+        let notice = Box::new(move |notice| drop(told.try_send(notice)));
+        let uplink = Uplink::start::<VaultPolicy>(setup, notice)
+            .map_err(|e| Failure::of("cannot start the way to the controller", &e))?;
+        Ok(Self { uplink, notices, failing: None })
+    }
+
+    /// Tells what was found, in the records too.
+    fn tell(&mut self, serving: &Serving) -> Result<(), Failure> {
+        for notice in self.notices.try_iter().collect::<Vec<_>>() {
+            journal::error(&format!("{}; {}", notice.what, notice.hint));
+            let payload = json!({ "what": notice.what, "hint": notice.hint });
+            serving.vault.recorder.event(notice.event, payload, serving.version());
+        }
+        self.complain()
+    }
+
+    /// Tells once why the controller is not reached.
+    fn complain(&mut self) -> Result<(), Failure> {
+        if self.uplink.is_finished() {
+            return Err(Failure::new("the way to the controller ended by itself"));
+        }
+        let failing = self.uplink.bell().status().failing;
+        if failing != self.failing {
+            match &failing {
+                Some(why) => journal::warning(&format!("the controller is not reached: {why}")),
+                None => journal::notice("the controller is reached again"),
+            }
+            self.failing = failing;
+        }
+        Ok(())
+    }
+
+    fn stop(self) {
+        if !self.uplink.stop() {
+            journal::error("the way to the controller ended by a fault of its own");
+        }
+    }
 }
 
 /// Hosts believe the admitted keys only: say so when ours are others.

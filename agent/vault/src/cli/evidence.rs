@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::Serialize;
-use tenure_link::{BundleStore, Identity, Places};
+use tenure_link::{BundleStore, Identity};
 use tenure_sys::files::Roots;
 use tenure_sys::{clock, text};
 use tenure_trust::{Epoch, MachineRole, Seq};
@@ -60,9 +60,9 @@ pub(super) fn export(
 
 /// The chain that goes on now; the first when no admission is known.
 fn epoch(config: &Config, paths: &Paths) -> Epoch {
-    let places = Places { root: paths.root.clone(), state: paths.state.clone() };
+    let places = paths.places();
     let admitted = BundleStore::open(&places, config.host.clone())
-        .and_then(|store| store.admissions(&config.policy.path, clock::wall()));
+        .and_then(|store| store.admissions(&config.drop_dir(&places), clock::wall()));
     let epoch = admitted.ok().and_then(|a| a.book.of(&config.host, MachineRole::Vault).map(|v| v.epoch));
     epoch.unwrap_or(Epoch(1))
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tenure_link::{BundleStore, Places};
+use tenure_link::BundleStore;
 use tenure_policy::bundles::VaultPolicy;
 use tenure_sys::lock::{Lock, LockError};
 use tenure_sys::{clock, text};
@@ -167,7 +167,7 @@ impl Row {
 
 fn policy(config: &Path, paths: &Paths) -> Result<Verified<VaultPolicy>, Failure> {
     let config = Config::read(config)?;
-    let places = Places { root: paths.root.clone(), state: paths.state.clone() };
+    let places = paths.places();
     let held = BundleStore::open(&places, config.host)
         .and_then(|store| store.held::<VaultPolicy>(clock::wall()))
         .map_err(|e| {

@@ -1,5 +1,6 @@
 //! The command line: definitions, exit codes, and which command does what.
 
+mod enrol;
 mod evidence;
 mod failure;
 mod look;
@@ -47,6 +48,11 @@ enum Command {
     /// What this vault states about itself
     #[command(subcommand)]
     Evidence(EvidenceCommand),
+    /// Make this vault's keys and hand their public halves to the controller, with the invitation from the operator
+    Enrol {
+        /// The invitation
+        file: PathBuf,
+    },
     /// Print this vault's public keys, by which receipts and records are verified; makes them when there are none
     Identity,
     /// Write the man pages into a directory
@@ -105,6 +111,11 @@ fn command(cli: &Cli, out: Output) -> Result<Exit, Failure> {
         Command::Evidence(EvidenceCommand::Export { out: file }) => Some(evidence::create(file)?),
         _ => None,
     };
+    let invitation = match &cli.command {
+        // The anchor of trust is root's to place, and a person runs this.
+        Command::Enrol { file } => Some(enrol::invitation(file, &paths)?),
+        _ => None,
+    };
     become_own_user(&paths)?;
     match &cli.command {
         Command::Run => run::run(&cli.config, &paths),
@@ -113,6 +124,7 @@ fn command(cli: &Cli, out: Output) -> Result<Exit, Failure> {
         Command::Evidence(EvidenceCommand::Export { out: file }) => {
             evidence::export(&cli.config, &paths, file, evidence, out)
         }
+        Command::Enrol { .. } => enrol::enrol(&cli.config, &paths, invitation, out),
         Command::Identity => evidence::identity(&cli.config, &paths, out),
         Command::Man { .. } | Command::Completions { .. } => Ok(Exit::Clean),
     }
