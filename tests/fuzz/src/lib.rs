@@ -11,6 +11,7 @@ pub mod patch;
 pub mod policy;
 pub mod ssh_access;
 pub mod trust;
+pub mod vault;
 
 /// A parser under fuzz.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "statement", run: trust::statement, seeds: trust::statements, rounds: 800 },
     Target { name: "chain", run: trust::chain, seeds: trust::chains, rounds: 250 },
     Target { name: "key_text", run: trust::key_text, seeds: trust::key_texts, rounds: 3000 },
+    Target { name: "vault_frames", run: vault::frames, seeds: vault::frame_streams, rounds: 3000 },
+    Target { name: "vault_view", run: vault::view, seeds: vault::paths, rounds: 5000 },
     Target { name: "nft_table", run: firewall::own_table, seeds: firewall::own_tables, rounds: 120 },
     Target { name: "nft_chains", run: firewall::chains, seeds: firewall::chain_lists, rounds: 150 },
     Target { name: "nft_live_set", run: firewall::live_set, seeds: firewall::live_sets, rounds: 3000 },

@@ -49,8 +49,15 @@ where
     let walk = Walk { vault: vault.store.vault().clone() };
     let handler =
         Sftp { vault, peer, walk, views: BTreeMap::new(), handles: HashMap::new(), next: 0, _ended: ended };
-    let stream =
-        Line { from, to, quiet: Box::pin(tokio::time::sleep(limits.idle)), idle: limits.idle, over: false };
+    let stream = Line {
+        from,
+        to,
+        quiet: Box::pin(tokio::time::sleep(limits.idle)),
+        idle: limits.idle,
+        stuck: None,
+        frame: limits.frame,
+        over: false,
+    };
     run_with_config(stream, handler, Config { max_client_packet_len: 64 << 10 }).await;
     // The sender goes with the handler, whatever ends it.
     let _ = end.await;
@@ -558,6 +565,9 @@ struct Line<R, W> {
     to: W,
     quiet: Pin<Box<Sleep>>,
     idle: std::time::Duration,
+    /// Until when an answer must be taken: of a connection that has died nobody says that it never will be.
+    stuck: Option<Pin<Box<Sleep>>>,
+    frame: std::time::Duration,
     over: bool,
 }
 
@@ -601,8 +611,20 @@ impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Line<R, W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         let line = self.get_mut();
         let written = Pin::new(&mut line.to).poll_write(cx, buf);
-        line.over |= matches!(written, Poll::Ready(Err(_)));
-        written
+        if written.is_ready() {
+            line.stuck = None;
+            line.over |= matches!(written, Poll::Ready(Err(_)));
+            return written;
+        }
+        let frame = line.frame;
+        let stuck = line.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(frame)));
+        match stuck.as_mut().poll(cx) {
+            Poll::Ready(()) => {
+                line.over = true;
+                Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

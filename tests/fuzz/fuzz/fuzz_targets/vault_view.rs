@@ -1,0 +1,4 @@
+//! `vault_view` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("vault_view", bytes));
