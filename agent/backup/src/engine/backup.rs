@@ -29,7 +29,7 @@ use super::store::ObjectSink;
 use super::targets::{Target, Targets};
 use super::tree::{Meta, Node, NodeKind};
 use super::walk::{Seen, Walker, directory_node, open_directory, special_node};
-use super::writer::{STORERS, Writer};
+use super::writer::{PACK, STORERS, Writer};
 
 /// Threads that read, whatever the machine: memory is bounded by them.
 const MOST_WORKERS: usize = 4;
@@ -65,8 +65,12 @@ fn attempt(
     let mut indexes: BTreeSet<Hash> = listed.into_iter().map(|object| object.name).collect();
     let cache = cache.map_or_else(Cache::default, |bytes| Cache::read(bytes, repository.id(), &indexes));
     let started = request.started.as_second();
-    let run = Run::new(Writer::new(repository, sink), cache, started);
-    let (seen, read) = threads(&run, request, targets);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let workers = request.workers.unwrap_or(cores).clamp(1, MOST_WORKERS);
+    // more buffers in the readers, less in the packs
+    let pack = if workers > 2 { PACK / 4 * 3 } else { PACK };
+    let run = Run::new(Writer::new(repository, sink, pack), cache, started);
+    let (seen, read) = threads(&run, request, targets, workers);
     if let Some(why) = run.writer.why() {
         return Err(why);
     }
@@ -110,9 +114,12 @@ impl Drop for Alarm<'_, '_> {
 }
 
 /// Everything up to the last pack; why it ended early stands in the writer.
-fn threads(run: &Run<'_>, request: &BackupRequest, targets: &Targets) -> (Result<Seen, EngineError>, u64) {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let workers = request.workers.unwrap_or(cores).clamp(1, MOST_WORKERS);
+fn threads(
+    run: &Run<'_>,
+    request: &BackupRequest,
+    targets: &Targets,
+    workers: usize,
+) -> (Result<Seen, EngineError>, u64) {
     let work = Queue::new(workers * 3);
     let gear = Gear::of(&run.writer.repository.master);
     let read = AtomicU64::new(0);

@@ -27,11 +27,11 @@ use super::targets;
 use super::tree::{Node, NodeKind};
 use super::writer::lock;
 
-/// A batch for a writer ends at so many files or bytes.
-const FILES: usize = 128;
+/// A batch for a writer ends at so many files or bytes; each file may hold its directory open.
+const FILES: usize = 32;
 const BYTES: u64 = 4 << 20;
-/// Writers at most, whatever is asked for: memory is bounded by them.
-const MOST_WRITERS: usize = 8;
+/// Writers at most, whatever is asked for: memory and open descriptors are bounded by them.
+const MOST_WRITERS: usize = 4;
 
 /// Writes a snapshot or parts of it below an existing directory.
 ///

@@ -22,10 +22,11 @@ use super::stat::{file_type, meta, wide, xattrs, xattrs_of_entry};
 use super::targets::Targets;
 use super::tree::{Meta, Node, NodeKind};
 
-/// A batch for the readers ends at so many files, bytes or directories.
+/// A batch for the readers ends at so many files, bytes or directories: each of these holds an open descriptor, and all
+/// batches that can wait together, with [`DEPTH`], stay below the usual limit of 1024.
 const FILES: usize = 512;
 const BYTES: u64 = 4 << 20;
-const DIRECTORIES: usize = 48;
+const DIRECTORIES: usize = 16;
 /// Directories below one another at most: each holds an open descriptor.
 const DEPTH: usize = 400;
 /// Bytes of the kernel's answers about a directory.
@@ -181,13 +182,11 @@ impl<'r, 'a> Walker<'r, 'a> {
             Ok(looked) => looked,
             Err(why) => {
                 self.failed(&path, why);
-                return match parent {
-                    Some((dir, slot)) => {
-                        dir.lost(slot);
-                        Ok(None)
-                    }
-                    None => Ok(None),
+                let Some((dir, slot)) = parent else {
+                    return Err(EngineError::Io { doing: "listing", path: "/".into(), why: why.into() });
                 };
+                dir.lost(slot);
+                return Ok(None);
             }
         };
         let looked = self.look(&fd, &path, names);

@@ -18,8 +18,8 @@ use super::repository::Repository;
 use super::sealer::Sealer;
 use super::store::ObjectSink;
 
-/// Bytes of blobs at which a pack is closed, as restic has it; trees sooner, there are few.
-const PACK: usize = 16 << 20;
+/// Bytes of blobs at which a pack is closed, as restic has it; of trees sooner, there are few.
+pub(crate) const PACK: usize = 16 << 20;
 const TREE_PACK: usize = 4 << 20;
 /// Bytes of a header, about.
 const HEADER: usize = 1 << 20;
@@ -34,6 +34,8 @@ const SHARDS: usize = 64;
 pub(crate) struct Writer<'a> {
     pub(crate) repository: &'a Repository<'a>,
     sink: &'a dyn ObjectSink,
+    /// Bytes of blobs at which a pack is closed.
+    pack: usize,
     old: OnceLock<Arc<Index>>,
     loading: Mutex<()>,
     new: Vec<Mutex<HashSet<Hash, Prehashed>>>,
@@ -64,7 +66,7 @@ pub(crate) struct Stored {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(repository: &'a Repository<'a>, sink: &'a dyn ObjectSink) -> Self {
+    pub(crate) fn new(repository: &'a Repository<'a>, sink: &'a dyn ObjectSink, pack: usize) -> Self {
         let spare = Queue::new(BUFFERS);
         for _ in 0..BUFFERS {
             let _ = spare.push(Vec::new());
@@ -72,6 +74,7 @@ impl<'a> Writer<'a> {
         Self {
             repository,
             sink,
+            pack,
             old: OnceLock::new(),
             loading: Mutex::new(()),
             new: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -113,7 +116,7 @@ impl<'a> Writer<'a> {
         let (sealed, plain) = sealer.seal(&self.repository.cipher, kind, contents)?;
         let length = u32::try_from(sealed.len()).map_err(|_| EngineError::Unfaithful)?;
         let (filling, most) = match kind {
-            BlobKind::Data => (&self.data, PACK),
+            BlobKind::Data => (&self.data, self.pack),
             BlobKind::Tree => (&self.trees, TREE_PACK),
         };
         let mut filling = lock(filling);
@@ -125,7 +128,7 @@ impl<'a> Writer<'a> {
         if filling.bytes.capacity() == 0 {
             filling.bytes = self.spare.pop().ok_or(EngineError::Worker)?;
             // what is not touched costs nothing
-            filling.bytes.reserve(PACK + HEADER);
+            filling.bytes.reserve(self.pack + HEADER);
         }
         let offset = u32::try_from(filling.bytes.len()).map_err(|_| EngineError::Unfaithful)?;
         filling.bytes.extend_from_slice(sealed);
@@ -160,7 +163,7 @@ impl<'a> Writer<'a> {
         let object = Object { kind: ObjectKind::Data, name: Hash::of(&bytes), size: bytes.len() as u64 };
         self.put(&object, &bytes)?;
         bytes.clear();
-        if bytes.capacity() > PACK + PACK / 4 {
+        if bytes.capacity() > self.pack + self.pack / 4 {
             bytes = Vec::new();
         }
         let _ = self.spare.push(bytes);
