@@ -116,6 +116,7 @@ fn program(run: &RunId) -> Program {
         "TasksMax=128".into(),
         "MemoryMax=1G".into(),
         "SyslogIdentifier=tenure-job".into(),
+        "StandardError=journal".into(),
     ] {
         words.extend(property(text));
     }

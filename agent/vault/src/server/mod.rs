@@ -3,6 +3,7 @@
 
 mod channel;
 mod frames;
+mod line;
 mod locks;
 mod session;
 mod sftp;

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File as DiskFile;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 use russh_sftp::protocol::{
@@ -16,11 +14,11 @@ use russh_sftp::protocol::{
 use russh_sftp::server::{Config, Handler, run_with_config};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use tenure_trust::{GenerationId, Object, ObjectKind, SeriesId, View};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
 
 use super::Limits;
+use super::line::Line;
 use super::locks::{Locks, NotDone};
 use super::view::{Inside, Place, Walk, data_dir, listed, seconds};
 use crate::in_force::Peer;
@@ -556,82 +554,4 @@ fn open_beneath(repo: &Path, path: &Path) -> std::io::Result<DiskFile> {
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(DiskFile::from(openat2(&dir, path, flags, Mode::empty(), inside)?))
-}
-
-/// Both directions of a channel as one stream that ends when either fails or nothing has come for too long: the library
-/// goes on reading after every other error.
-struct Line<R, W> {
-    from: R,
-    to: W,
-    quiet: Pin<Box<Sleep>>,
-    idle: std::time::Duration,
-    /// Until when an answer must be taken: of a connection that has died nobody says that it never will be.
-    stuck: Option<Pin<Box<Sleep>>>,
-    frame: std::time::Duration,
-    over: bool,
-}
-
-impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for Line<R, W> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let line = self.get_mut();
-        if line.over {
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        match Pin::new(&mut line.from).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                line.quiet.as_mut().reset(soon(line.idle));
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(_) => {
-                line.over = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => match line.quiet.as_mut().poll(cx) {
-                Poll::Ready(()) => {
-                    line.over = true;
-                    Poll::Ready(Ok(()))
-                }
-                Poll::Pending => Poll::Pending,
-            },
-        }
-    }
-}
-
-/// The moment so far from now on the runtime's clock.
-fn soon(after: std::time::Duration) -> tokio::time::Instant {
-    tokio::time::sleep(after).deadline()
-}
-
-impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Line<R, W> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        let line = self.get_mut();
-        let written = Pin::new(&mut line.to).poll_write(cx, buf);
-        if written.is_ready() {
-            line.stuck = None;
-            line.over |= matches!(written, Poll::Ready(Err(_)));
-            return written;
-        }
-        let frame = line.frame;
-        let stuck = line.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(frame)));
-        match stuck.as_mut().poll(cx) {
-            Poll::Ready(()) => {
-                line.over = true;
-                Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()))
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().to).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().to).poll_shutdown(cx)
-    }
 }

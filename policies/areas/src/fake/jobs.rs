@@ -16,7 +16,8 @@ impl State {
         if let Some(job) = &self.job {
             return Err(failed(format!("the job {} runs", job.run)));
         }
-        self.spec(run).ok_or_else(|| failed("it has no specification".into()))?;
+        let absent = || PortError::Absent { what: JobSpec::path(run) };
+        self.spec(run).ok_or_else(absent)?;
         self.job = Some(RunningJob { run: run.clone(), since: self.wall });
         self.journal(run, RunStep::Planned);
         Ok(())

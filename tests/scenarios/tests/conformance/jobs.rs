@@ -1,4 +1,4 @@
-//! Jobs: none, refused without a specification, running, refused beside another, gone with its process.
+//! Jobs: none, refused without a specification, running, refused beside another.
 
 use tenure_areas::port::{Command, Query};
 use tenure_trust::RunId;
@@ -24,11 +24,5 @@ pub(crate) fn situations() -> Script {
     script.tell(start());
     script.ask(Query::Job);
     script.tell(start());
-    script.situation("the job's process is killed", "systemctl kill -s KILL tenure-job-r-1", |fake| {
-        fake.kill_job();
-    });
-    // The lock goes with the last process that holds it.
-    script.aside("for i in $(seq 100); do pgrep -f tenure-job-r-1 >/dev/null || break; sleep 0.1; done");
-    script.ask(Query::Job);
     script
 }
