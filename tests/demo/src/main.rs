@@ -47,7 +47,7 @@ fn show(screen: &mut Screen, build: Duration) -> Result<(), Stopped> {
         return Err(stopped);
     }
     screen.line(
-        "Not shown because not built: enrolment, controller, vault, backups, accounts and sudo, purge.",
+        "Not shown: enrolment, controller and vault (see tests/scenarios); not built: backups of hosts, accounts, sudo, purge.",
     );
     screen.close(build);
     Ok(())
