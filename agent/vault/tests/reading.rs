@@ -68,7 +68,10 @@ async fn a_view_shows_what_was_there_and_nothing_that_came_later() {
         "nothing is sealed yet"
     );
     let early = view(Point::Sequence(first));
-    assert_eq!(names(&sftp, &early).await, ["config", "data", "escrow", "index", "keys", "locks", "snapshots"]);
+    assert_eq!(
+        names(&sftp, &early).await,
+        ["config", "data", "escrow", "index", "keys", "locks", "snapshots"]
+    );
     let upto = typed.stored(ObjectKind::Snapshot, b"a snapshot").await;
     let mut objects = frozen();
     objects.extend([object(ObjectKind::Data, b"a pack"), object(ObjectKind::Snapshot, b"a snapshot")]);
