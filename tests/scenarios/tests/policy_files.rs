@@ -130,7 +130,6 @@ fn nothing_absent_opens_anything() -> Result<()> {
 fn what_is_not_enforced_yet_is_refused_by_name() -> Result<()> {
     let mut wrong = Vec::new();
     for (old, new, word) in [
-        ("by: [person]", "by: [web1]", "confirm"),
         ("archive: [198.51.100.7, \"2001:db8:1::7\"]", "archive: { names: [archive.example] }", "names"),
         ("as: admin }", "as: admin, sudo: all }", "sudo"),
         ("unmanaged_keys: report", "unmanaged_keys: quarantine", "quarantine"),
