@@ -122,6 +122,12 @@ mod tests {
     }
 
     #[test]
+    fn cuts_are_the_same_when_every_few_bytes_are_looked_at() {
+        let bytes = noise(5, 5 << 20);
+        assert_eq!(cuts(&gear(1), &bytes, 16), cuts(&gear(1), &bytes, 5 << 20));
+    }
+
+    #[test]
     fn cuts_find_each_other_again_behind_an_insertion() {
         let bytes = noise(7, 24 << 20);
         let mut moved = bytes.clone();

@@ -5,7 +5,13 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::common::{Bench, LATER, objects};
-use crate::engine::{self, EngineError, Password, RestoreRequest, Sample, Unlock};
+use tenure_trust::Hash;
+use tenure_trust::backup::ObjectKind;
+
+use crate::engine::index::{self, BlobKind, Entry, PackEntries};
+use crate::engine::sealer::Sealer;
+use crate::engine::writer::{PACK, Writer};
+use crate::engine::{self, EngineError, Fault, Password, RestoreRequest, Sample, Unlock, file};
 
 fn bench() -> Bench {
     let bench = Bench::new();
@@ -107,4 +113,102 @@ fn a_sample_takes_at_least_one_pack_and_another_seed_others() {
     let others = (2..40).any(|seed| share(0.2, seed).bytes_read != share(0.2, 1).bytes_read);
     assert!(others);
     assert_eq!(share(1.0, 3).packs_read, half.packs);
+}
+
+/// Stores a tree by its JSON, as whoever has the key can.
+fn forge(bench: &Bench, trees: &[Vec<u8>]) -> Hash {
+    let open = bench.open();
+    let writer = Writer::new(&open, &bench.local, PACK);
+    let mut sealer = Sealer::new().unwrap();
+    let ids: Vec<Hash> =
+        trees.iter().map(|json| writer.blob(BlobKind::Tree, json, &mut sealer).unwrap()).collect();
+    writer.finish_packs().unwrap();
+    writer.store();
+    writer.finish_index().unwrap();
+    let root = ids.last().unwrap();
+    let json = format!(r#"{{"time":"2030-01-01T00:00:00Z","tree":"{root}"}}"#);
+    writer.file(ObjectKind::Snapshot, json.as_bytes()).unwrap().0
+}
+
+fn restore(bench: &Bench, snapshot: &Hash) -> Result<engine::RestoreReport, EngineError> {
+    let target = tempfile::tempdir_in(bench.dir.path()).unwrap();
+    let below = target.path().join("below");
+    fs::create_dir(&below).unwrap();
+    let request = RestoreRequest { target: below, ..RestoreRequest::default() };
+    let restored = engine::restore(&bench.open(), snapshot, &request);
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 1, "something stands beside the target");
+    restored
+}
+
+#[test]
+fn forged_trees_lead_nowhere() {
+    let bench = Bench::new();
+    for name in ["..", ".", "a/../../b", "/etc/x", r"\\x2e\\x2e", r"..\\x2fb", ""] {
+        let json = format!(r#"{{"nodes":[{{"name":"{name}","type":"symlink","linktarget":"x"}}]}}"#);
+        let snapshot = forge(&bench, &[json.into_bytes()]);
+        let restored = restore(&bench, &snapshot);
+        assert!(
+            matches!(restored, Err(EngineError::Damaged { fault: Fault::Name, .. })),
+            "{name}: {restored:?}"
+        );
+    }
+    let absent = Hash::of(b"absent");
+    let json = format!(r#"{{"nodes":[{{"name":"d","type":"dir","subtree":"{absent}"}}]}}"#);
+    let restored = restore(&bench, &forge(&bench, &[json.into_bytes()]));
+    assert!(matches!(restored, Err(EngineError::Missing { .. })), "{restored:?}");
+}
+
+#[test]
+fn a_tree_deeper_than_any_is_refused_and_not_followed_down() {
+    let bench = Bench::new();
+    let mut trees = vec![b"{\"nodes\":[]}".to_vec()];
+    for _ in 0..600 {
+        let below = Hash::of(trees.last().unwrap());
+        trees.push(format!(r#"{{"nodes":[{{"name":"d","type":"dir","subtree":"{below}"}}]}}"#).into_bytes());
+    }
+    let snapshot = forge(&bench, &trees);
+    let listed =
+        engine::ls(&bench.open(), &snapshot, Path::new("/"), &mut |_| std::ops::ControlFlow::Continue(()));
+    assert!(matches!(listed, Err(EngineError::Limit { .. })), "{listed:?}");
+    let restored = restore(&bench, &snapshot);
+    assert!(matches!(restored, Err(EngineError::Limit { .. })), "{restored:?}");
+    engine::check(&bench.open(), Sample::All).unwrap();
+}
+
+/// Puts what `change` makes of the index in its place.
+fn with_index(bench: &Bench, change: impl FnOnce(&mut Vec<PackEntries>)) {
+    let open = bench.open();
+    let listed = open.source.list(ObjectKind::Index).unwrap().remove(0);
+    let mut packs = index::parse(&open.file(&listed).unwrap()).unwrap();
+    change(&mut packs);
+    let (object, bytes) = file::encode(&open.cipher, ObjectKind::Index, &index::encode(&packs)).unwrap();
+    fs::remove_file(bench.path("repo/index").join(listed.name.to_string())).unwrap();
+    fs::write(bench.path("repo/index").join(object.name.to_string()), bytes).unwrap();
+}
+
+#[test]
+fn an_index_that_gives_one_blob_for_another_is_noticed() {
+    let bench = bench();
+    with_index(&bench, |packs| {
+        // the trees: each is opened under another's name
+        let pack = packs.iter_mut().find(|pack| pack.blobs[0].kind == BlobKind::Tree).unwrap();
+        let last = pack.blobs.len() - 1;
+        (pack.blobs[0].id, pack.blobs[last].id) = (pack.blobs[last].id, pack.blobs[0].id);
+    });
+    let snapshot = engine::snapshots(&bench.open()).unwrap().remove(0).id;
+    let restored = restore(&bench, &snapshot);
+    assert!(matches!(restored, Err(EngineError::Damaged { fault: Fault::Hash, .. })), "{restored:?}");
+    assert!(engine::check(&bench.open(), Sample::All).is_err());
+}
+
+#[test]
+fn an_index_that_promises_what_no_pack_has_is_noticed() {
+    let bench = bench();
+    with_index(&bench, |packs| {
+        let promised = Entry { id: Hash::of(b"nowhere"), ..packs[0].blobs[0] };
+        packs[0].blobs.push(promised);
+    });
+    engine::check(&bench.open(), Sample::Nothing).unwrap();
+    let checked = engine::check(&bench.open(), Sample::All);
+    assert!(matches!(checked, Err(EngineError::Damaged { fault: Fault::Header, .. })), "{checked:?}");
 }
