@@ -2,7 +2,7 @@
 //! does, even a panic, ends with it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -59,6 +59,20 @@ pub struct Peer {
     pub address: SocketAddr,
     /// SHA-256 of the SubjectPublicKeyInfo of the client certificate, which our authority signed; none without one.
     pub key: Option<Hash>,
+}
+
+impl Peer {
+    /// From where, as it is counted: an IPv6 network of one subscriber (/64) is one place.
+    pub fn place(&self) -> String {
+        place(self.address.ip()).to_string()
+    }
+}
+
+fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 /// The certificate in use: replaced while the listeners run.
@@ -174,7 +188,8 @@ pub async fn serve(
             }
         };
         // Beyond the limits a connection is closed at once, unread.
-        let (Ok(permit), Some(place)) = (all.clone().try_acquire_owned(), addresses.enter(address.ip()))
+        let (Ok(permit), Some(place)) =
+            (all.clone().try_acquire_owned(), addresses.enter(place(address.ip())))
         else {
             continue;
         };
@@ -266,6 +281,23 @@ impl Drop for Place {
             if *count == 0 {
                 counts.remove(&self.1);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_is_one_place() {
+        for (address, expected) in [
+            ("198.51.100.7", "198.51.100.7"),
+            ("::ffff:198.51.100.7", "198.51.100.7"),
+            ("2001:db8:1:2:a:b:c:d", "2001:db8:1:2::"),
+            ("2001:db8:1:2::9", "2001:db8:1:2::"),
+        ] {
+            assert_eq!(place(address.parse().unwrap()).to_string(), expected);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn enrol(
         stated(&app, &request.enrolment).map_err(|refused| Problem::refused("the enrolment", &refused))?;
     let now = app.now();
     let address = peer.address.ip().to_string();
-    let who = format!("enrol from {address}");
+    let who = format!("enrol from {}", peer.place());
     if app.store.must_wait(&Access::Stranger, &[&who], now).await?.is_some() {
         return Err(Problem::throttled());
     }

@@ -138,7 +138,7 @@ pub(super) async fn logout(
 async fn judge(app: &App, peer: &Peer, given: &Credentials) -> Result<(), Problem> {
     let now = app.now();
     let account = format!("account {}", neutral_bytes(given.user.as_bytes(), 64));
-    let address = format!("login from {}", peer.address.ip());
+    let address = format!("login from {}", peer.place());
     let who = [account.as_str(), address.as_str()];
     if app.store.must_wait(&Access::Stranger, &who, now).await?.is_some() {
         return Err(Problem::throttled());

@@ -67,6 +67,12 @@ impl Store {
             .execute(&mut *write)
             .await
             .map_err(doing(DOING))?;
+        // Whoever was kept waiting by others' tries begins anew with the new password.
+        sqlx::query("DELETE FROM throttle WHERE who = 'account ' || ?1")
+            .bind(name)
+            .execute(&mut *write)
+            .await
+            .map_err(doing(DOING))?;
         write.commit().await.map_err(doing(DOING))
     }
 

@@ -114,6 +114,12 @@ async fn wrong_passwords_are_told_alike_and_slow_down() {
     assert!(throttled.headers.get("set-cookie").is_none());
     let api = serde_json::json!({ "user": "marit", "password": PASSWORD }).to_string();
     assert_eq!(world.people().post("/api/v1/login", api).await.problem(), "throttled");
+    // An administrator at the machine gives a new password: then only the address waits, and not for long.
+    let hash = tenure_controller::password::hash(PASSWORD).await.unwrap();
+    let access = tenure_controller::store::Access::Local;
+    world.app.store.put_user(&access, "marit", &hash, world.app.now()).await.unwrap();
+    let waits = world.app.store.must_wait(&access, &["account marit"], world.app.now()).await.unwrap();
+    assert_eq!(waits, None);
 }
 
 #[tokio::test]
