@@ -36,11 +36,12 @@ test:
 man:
 	cargo build --locked --bins
 	@rm -rf $(TARGET)/man && mkdir -p $(TARGET)/man
-	@$(TARGET)/debug/tenure man $(TARGET)/man && $(TARGET)/debug/tenure-agent man $(TARGET)/man && $(TARGET)/debug/tenure-vault man $(TARGET)/man
+	@for program in tenure tenure-agent tenure-controller tenure-vault; do $(TARGET)/debug/$$program man $(TARGET)/man; done
 	@ls $(TARGET)/man
 
 bench:
 	@tests/lab/packages.sh bench
 	cargo build --locked --release --bins
 	cargo build --locked --release -p tenure-backup --example engine
+	cargo build --locked --release -p tenure-controller --example ingest
 	$(TARGET)/release/tenure-bench

@@ -2,6 +2,7 @@
 //! run; prints ratios and targets.
 
 mod backups;
+mod ingestion;
 mod numbers;
 mod sides;
 
@@ -22,7 +23,7 @@ const PASSES: usize = 100;
 const IDLE: usize = 30;
 
 /// What can be measured; all when none is named.
-const ROWS: [&str; 4] = ["changes", "pass", "idle", "backups"];
+const ROWS: [&str; 5] = ["changes", "pass", "idle", "backups", "ingestion"];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -45,6 +46,9 @@ fn bench(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
     }
     if wanted("backups") {
         backups::backups()?;
+    }
+    if wanted("ingestion") {
+        ingestion::ingestion()?;
     }
     Ok(())
 }
