@@ -1,7 +1,7 @@
 //! The series of backups with every slot of the last eight days as host and vault see it, looked at once and then asked
 //! by every duty about copies.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::civil::{Date, Time};
 use jiff::{Timestamp, ToSpan};
@@ -81,7 +81,7 @@ impl<'a> Series<'a> {
         grace: jiff::SignedDuration,
     ) -> Self {
         let facts = vault.and_then(|vault| vault.series.get(&section.series).copied());
-        let held = held(facts);
+        let held = Held::of(facts);
         let told = host.slots.get(&section.series);
         let said = host.since_said(&section.series, facts, moments.zone);
         let admitted = [host.admitted, vault.and_then(|vault| vault.admitted)];
@@ -95,12 +95,12 @@ impl<'a> Series<'a> {
                 let until = due.checked_add(catch_up).unwrap_or(Timestamp::MAX);
                 let window = Window { due, until, closes: closes.max(until) };
                 let sides = Sides {
-                    host: told.and_then(|told| told.get(&(date, *at)).copied()),
-                    vault: held.get(&(date, *at)).copied(),
+                    host: told.and_then(|told| told_of(told, date, *at)),
+                    vault: held.at(date, *at),
                     host_silent: host.silent.as_ref(),
                     vault_silent: vault.and_then(|vault| vault.silent.as_ref()),
                 };
-                let forgotten = host.tells_from.is_some_and(|oldest| (date, *at) < oldest);
+                let forgotten = host.tells_from.is_some_and(|oldest| (date, *at) <= oldest);
                 let seen = match (sides.host, sides.vault) {
                     (None, None) if from.is_some_and(|from| due < from) => SlotSeen::NotExpected,
                     // the vault took it only with the host's signature, and the host's list is too short to say so again
@@ -124,21 +124,40 @@ impl<'a> Series<'a> {
     }
 }
 
-type Held<'a> = BTreeMap<(Date, SlotTime), (&'a SealedSlot, GenerationState)>;
+/// What a vault holds of a series, by date, time and number of the generation. Few enough to be looked through.
+struct Held<'a>(Vec<(Date, SlotTime, u32, &'a SealedSlot, GenerationState)>);
 
-/// The sealed slots of the schedule that a vault holds of a series; of two generations of one date the later counts.
-fn held(facts: Option<&SeriesFacts>) -> Held<'_> {
-    let mut held = Held::new();
-    for generation in facts.iter().flat_map(|facts| &facts.generations) {
-        for sealed in generation.slots.iter().filter(|sealed| !sealed.slot.manual) {
-            held.insert((sealed.slot.date, sealed.slot.at), (sealed, generation.state));
+impl<'a> Held<'a> {
+    /// The sealed slots of the schedule.
+    fn of(facts: Option<&'a SeriesFacts>) -> Self {
+        let mut held = Vec::new();
+        for generation in facts.iter().flat_map(|facts| &facts.generations) {
+            for sealed in generation.slots.iter().filter(|sealed| !sealed.slot.manual) {
+                let (date, at) = (sealed.slot.date, sealed.slot.at);
+                held.push((date, at, generation.id.number, sealed, generation.state));
+            }
         }
+        Self(held)
     }
-    held
+
+    /// Of two generations of one date the later counts.
+    fn at(&self, date: Date, at: SlotTime) -> Option<(&'a SealedSlot, GenerationState)> {
+        let same = self.0.iter().filter(|held| (held.0, held.1) == (date, at));
+        same.max_by_key(|held| held.2).map(|held| (held.3, held.4))
+    }
 }
 
-/// A host's own word by series, then date and time. Manual slots are copies and none of the scheduled ones.
-pub(crate) type Told<'a> = HashMap<&'a SeriesId, BTreeMap<(Date, SlotTime), &'a HostSlotState>>;
+/// A host's own word by series. Manual slots are copies and none of the scheduled ones.
+pub(crate) type Told<'a> = HashMap<&'a SeriesId, Vec<(Date, SlotTime, &'a HostSlotState)>>;
+
+/// What it says of a slot.
+fn told_of<'a>(
+    told: &[(Date, SlotTime, &'a HostSlotState)],
+    date: Date,
+    at: SlotTime,
+) -> Option<&'a HostSlotState> {
+    told.iter().find(|told| (told.0, told.1) == (date, at)).map(|told| told.2)
+}
 
 /// The oldest slot that a host tells of, when its list is full and older ones are left out of it.
 pub(crate) fn tells_from(slots: &[crate::input::HostSlot]) -> Option<(Date, SlotTime)> {
@@ -162,7 +181,7 @@ pub(crate) fn told(slots: &[crate::input::HostSlot]) -> Told<'_> {
     let mut told = Told::new();
     for slot in slots.iter().filter(|slot| !slot.slot.manual) {
         let id = &slot.slot;
-        told.entry(&id.series).or_default().insert((id.date, id.at), &slot.state);
+        told.entry(&id.series).or_default().push((id.date, id.at, &slot.state));
     }
     told
 }

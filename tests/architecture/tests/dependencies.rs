@@ -32,7 +32,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tenure-fuzz", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-backup"]),
     ("tenure-scenarios", &["tenure-lab", "tenure-trust", "tenure-policy", "tenure-areas"]),
     ("tenure-demo", &["tenure-lab", "tenure-scenarios"]),
-    ("tenure-benchmarks", &["tenure-lab", "tenure-scenarios"]),
+    (
+        "tenure-benchmarks",
+        &["tenure-lab", "tenure-scenarios", "tenure-trust", "tenure-policy", "tenure-obligations"],
+    ),
 ];
 
 /// (crates, what none of them may reach at any depth, why).

@@ -1,8 +1,12 @@
-//! `tenure-bench`: enforcement beside cfengine3 on the same state, and backups beside restic and borg, alternating, in one
-//! run; prints ratios and targets.
+//! `tenure-bench`: enforcement beside cfengine3 on the same state, backups beside restic and borg, alternating, and the
+//! controller's judge, in one run; prints ratios and targets.
 
 mod backups;
+<<<<<<< HEAD
 mod ingestion;
+=======
+mod judging;
+>>>>>>> 252e4bf (Measure the judge, keep its books in short lists)
 mod numbers;
 mod sides;
 
@@ -23,7 +27,11 @@ const PASSES: usize = 100;
 const IDLE: usize = 30;
 
 /// What can be measured; all when none is named.
+<<<<<<< HEAD
 const ROWS: [&str; 5] = ["changes", "pass", "idle", "backups", "ingestion"];
+=======
+const ROWS: [&str; 5] = ["changes", "pass", "idle", "backups", "judging"];
+>>>>>>> 252e4bf (Measure the judge, keep its books in short lists)
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -47,8 +55,13 @@ fn bench(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
     if wanted("backups") {
         backups::backups()?;
     }
+<<<<<<< HEAD
     if wanted("ingestion") {
         ingestion::ingestion()?;
+=======
+    if wanted("judging") {
+        judging::judging()?;
+>>>>>>> 252e4bf (Measure the judge, keep its books in short lists)
     }
     Ok(())
 }
