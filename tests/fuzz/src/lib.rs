@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod enrol;
 pub mod firewall;
 pub mod host;
 pub mod mutate;
@@ -35,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "signed", run: trust::signed, seeds: trust::envelopes, rounds: 1500 },
     Target { name: "statement", run: trust::statement, seeds: trust::statements, rounds: 800 },
     Target { name: "chain", run: trust::chain, seeds: trust::chains, rounds: 250 },
+    Target { name: "ingest", run: enrol::ingest, seeds: enrol::lines, rounds: 400 },
+    Target { name: "enrolment", run: enrol::enrolment, seeds: enrol::enrolments, rounds: 1500 },
     Target { name: "key_text", run: trust::key_text, seeds: trust::key_texts, rounds: 3000 },
     Target { name: "vault_frames", run: vault::frames, seeds: vault::frame_streams, rounds: 3000 },
     Target { name: "vault_view", run: vault::view, seeds: vault::paths, rounds: 5000 },
