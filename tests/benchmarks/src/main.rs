@@ -2,11 +2,8 @@
 //! controller's judge, in one run; prints ratios and targets.
 
 mod backups;
-<<<<<<< HEAD
 mod ingestion;
-=======
 mod judging;
->>>>>>> 252e4bf (Measure the judge, keep its books in short lists)
 mod numbers;
 mod sides;
 
@@ -27,11 +24,7 @@ const PASSES: usize = 100;
 const IDLE: usize = 30;
 
 /// What can be measured; all when none is named.
-<<<<<<< HEAD
-const ROWS: [&str; 5] = ["changes", "pass", "idle", "backups", "ingestion"];
-=======
-const ROWS: [&str; 5] = ["changes", "pass", "idle", "backups", "judging"];
->>>>>>> 252e4bf (Measure the judge, keep its books in short lists)
+const ROWS: [&str; 6] = ["changes", "pass", "idle", "backups", "ingestion", "judging"];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -55,13 +48,11 @@ fn bench(wanted: &dyn Fn(&str) -> bool) -> Result<()> {
     if wanted("backups") {
         backups::backups()?;
     }
-<<<<<<< HEAD
     if wanted("ingestion") {
         ingestion::ingestion()?;
-=======
+    }
     if wanted("judging") {
         judging::judging()?;
->>>>>>> 252e4bf (Measure the judge, keep its books in short lists)
     }
     Ok(())
 }
