@@ -200,7 +200,7 @@ impl Run<'_> {
             objects: objects.len() as u64,
             bytes: objects.iter().map(|object| object.size).sum(),
             root: object_root(&objects),
-            claims: stored.claims,
+            claims: SealClaims { read_back: true, ..stored.claims },
             started,
             ended: clock::wall(),
         };

@@ -33,7 +33,7 @@ pub enum Area {
 
 impl Area {
     /// All of them, in the order in which a host is set up.
-    pub const ALL: [Self; 3] = [Self::Firewall, Self::SshAccess, Self::Patch];
+    pub const ALL: [Self; 4] = [Self::Firewall, Self::SshAccess, Self::Patch, Self::Backup];
 
     /// Its name in records and on screens.
     pub fn word(self) -> &'static str {

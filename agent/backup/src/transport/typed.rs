@@ -21,7 +21,16 @@ const BLOCK: usize = 256 << 10;
 /// One channel: a question, its answer.
 pub struct Typed<'l> {
     runtime: &'l Runtime,
-    stream: russh::ChannelStream<client::Msg>,
+    /// None only while it goes.
+    stream: Option<russh::ChannelStream<client::Msg>>,
+}
+
+impl Drop for Typed<'_> {
+    fn drop(&mut self) {
+        // The stream closes its channel with a task, which has to belong to a runtime.
+        let _inside = self.runtime.enter();
+        drop(self.stream.take());
+    }
 }
 
 impl std::fmt::Debug for Typed<'_> {
@@ -32,7 +41,7 @@ impl std::fmt::Debug for Typed<'_> {
 
 impl<'l> Typed<'l> {
     pub(super) fn new(runtime: &'l Runtime, stream: russh::ChannelStream<client::Msg>) -> Self {
-        Self { runtime, stream }
+        Self { runtime, stream: Some(stream) }
     }
 
     /// Asks; a refusal is an error.
@@ -78,9 +87,13 @@ impl<'l> Typed<'l> {
         }
     }
 
+    fn stream(&mut self) -> Result<&mut russh::ChannelStream<client::Msg>, BackupError> {
+        self.stream.as_mut().ok_or_else(|| BackupError::Answer("the channel is closed".into()))
+    }
+
     async fn send(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
         let doing = "sending to the vault";
-        match tokio::time::timeout(PIECE, self.stream.write_all(bytes)).await {
+        match tokio::time::timeout(PIECE, self.stream()?.write_all(bytes)).await {
             Ok(sent) => sent.map_err(|e| BackupError::transport(doing, e)),
             Err(_) => Err(BackupError::transport(doing, "it takes nothing any more")),
         }
@@ -90,10 +103,10 @@ impl<'l> Typed<'l> {
         let doing = "waiting for the vault's answer";
         let read = async {
             let mut head = [0; 4];
-            self.stream.read_exact(&mut head).await.map_err(|e| BackupError::transport(doing, e))?;
+            self.stream()?.read_exact(&mut head).await.map_err(|e| BackupError::transport(doing, e))?;
             let length = frame_length(head).map_err(|e| BackupError::Answer(e.to_string()))?;
             let mut json = vec![0; length];
-            self.stream.read_exact(&mut json).await.map_err(|e| BackupError::transport(doing, e))?;
+            self.stream()?.read_exact(&mut json).await.map_err(|e| BackupError::transport(doing, e))?;
             Answer::parse(&json).map_err(|e| BackupError::Answer(e.to_string()))
         };
         match tokio::time::timeout(ANSWER, read).await {

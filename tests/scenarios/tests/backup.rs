@@ -1,0 +1,211 @@
+//! Backups from a host with a real database to a vault on another: made by hand and by schedule, read by stock restic,
+//! restored, drilled, and opened elsewhere when the host is gone.
+
+use std::time::Duration;
+
+use age::secrecy::ExposeSecret;
+use age::x25519::Identity;
+use serde_json::Value;
+use tenure_lab::wait_for;
+use tenure_scenarios::vaulted::{KNOWN, PORT, RECOVERY, RUN, STORE, VAULT, Vaulted};
+use tenure_scenarios::{Result, all_held};
+
+const OWN: &str = "web1/web1/server";
+const TENANT: &str = "client/web1/nightly";
+
+fn word<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().unwrap_or_default()
+}
+
+fn of<'r>(ran: &'r [Value], series: &str) -> &'r Value {
+    ran.iter().find(|one| one["series"] == series).unwrap_or(&Value::Null)
+}
+
+/// `2026-11-25.1` of a sealed run.
+fn generation(one: &Value) -> String {
+    let id = &one["sealed"]["generation"];
+    format!("{}.{}", word(id, "date"), id["number"])
+}
+
+#[test]
+fn copies_are_made_read_restored_drilled_and_recovered() -> Result<()> {
+    let (ours, other) = (Identity::generate(), Identity::generate());
+    let recipients = [&ours, &other].map(|id| id.to_public().to_string());
+    let mut v = Vaulted::up("backup", &recipients, None)?;
+    v.fleet.start_agent()?;
+    let web1 = v.fleet.web1.clone();
+    let mut wrong: Vec<String> = Vec::new();
+    let mut holds = |what: &str, held: bool, said: &str| {
+        if !held {
+            wrong.push(format!("{what}: {said}"));
+        }
+    };
+
+    let ran = v.must_run(&[])?;
+    holds("every series of the host and the tenant", ran.len() == 4, &format!("{ran:#?}"));
+    let (own, tenant) = (generation(of(&ran, OWN)), generation(of(&ran, TENANT)));
+    for (series, generation) in [(OWN, &own), (TENANT, &tenant)] {
+        let check = v.restic(series, generation, &["check", "--read-data"])?;
+        holds(
+            "restic check --read-data",
+            check.ok() && check.said().contains("no errors were found"),
+            &check.said(),
+        );
+    }
+    let restored = v.restic(TENANT, &tenant, &["restore", "latest", "--target", "/back"])?;
+    holds("restic restores the tenant's", restored.ok(), &restored.said());
+    let same = web1.sh("diff -r --no-dereference -x pipe /srv/app/client /back/srv/app/client \
+         && list() { cd $1 && find . -printf '%P %y %m %u %g %l %T@\\n' | sort; } \
+         && [ \"$(list /srv/app/client)\" = \"$(list /back/srv/app/client)\" ]")?;
+    holds("byte for byte, with owners, modes and times", same.ok(), &same.said());
+    let listed = v.restic(OWN, &own, &["ls", "latest"])?;
+    let theirs = listed.stdout.lines().any(|line| line.starts_with("/srv/app/client/"));
+    holds("the host's own copy", listed.stdout.contains("/srv/app/shared/page-200"), &listed.said());
+    holds("has nothing of the tenant's files", !theirs, &listed.said());
+    // A dump holds its owner's schema and no other.
+    let dumped = "cd / && for of in own tenant; do pg_restore -l /dump-$of > /list-$of; done; cat /list-own; echo =; cat /list-tenant";
+    for (series, generation, file) in [(OWN, &own, "/dump-own"), (TENANT, &tenant, "/dump-tenant")] {
+        let target = format!("{file}-tree");
+        let out = v.restic(
+            series,
+            generation,
+            &["restore", "latest", "--target", &target, "--include", "/tenure-dumps"],
+        )?;
+        holds("restic restores the dump", out.ok(), &out.said());
+        web1.must(&["cp", &format!("{target}/tenure-dumps/main.pgdump"), file])?;
+    }
+    let lists = web1.sh(dumped)?;
+    let (own_list, tenant_list) = lists.stdout.split_once("\n=\n").unwrap_or_default();
+    holds("the host's dump", own_list.contains("orders") && !own_list.contains("odd Name"), own_list);
+    holds(
+        "the tenant's dump",
+        tenant_list.contains("odd Name") && !tenant_list.contains("orders"),
+        tenant_list,
+    );
+
+    // A second run of the day goes into the same generation and sends little.
+    web1.must(&["sh", "-c", "echo changed > /srv/app/shared/page-7"])?;
+    let again = v.must_run(&["server"])?;
+    holds("the same generation", generation(of(&again, OWN)) == own, &format!("{again:#?}"));
+    let snapshots = v.restic(OWN, &own, &["snapshots", "--json"])?;
+    let count =
+        serde_json::from_str::<Vec<Value>>(&snapshots.stdout).map(|all| all.len()).unwrap_or_default();
+    holds("two snapshots", count == 2, &snapshots.said());
+    let listed = v.fleet.agent_json(&["backup", "list"])?;
+    holds("list tells them all", listed.as_array().is_some_and(|all| all.len() == 6), &listed.to_string());
+
+    // Our own restore: the newest, the one before, a part; never into a directory with something in it.
+    let first = word(&of(&ran, OWN)["sealed"], "snapshot").to_owned();
+    for (to, words, expected) in
+        [("/r1", vec![], "changed"), ("/r2", vec!["--snapshot", &first[..8]], "page 7")]
+    {
+        let line =
+            [&["backup", "restore", OWN, "--to", to, "--path", "/srv/app/shared"], &words[..]].concat();
+        let output = v.fleet.agent(&line)?;
+        let page = web1.get(&format!("{to}/srv/app/shared/page-7")).unwrap_or_default();
+        holds(&format!("restore {words:?}"), output.ok() && page.trim() == expected, &output.said());
+    }
+    let refused = v.fleet.agent(&["backup", "restore", OWN, "--to", "/srv"])?;
+    holds(
+        "a directory that is not empty",
+        !refused.ok() && refused.said().contains("not empty"),
+        &refused.said(),
+    );
+
+    let drill = v.fleet.web1.exec_fed(&["tenure-agent", "backup", "drill", "--json"], None, 300)?;
+    let facts: Vec<Value> = serde_json::from_str(&drill.stdout).unwrap_or_default();
+    let held = facts.len() == 2 && facts.iter().all(|fact| fact["held"] == true);
+    holds("drills hold", drill.ok() && held, &drill.said());
+    holds("with every row", facts.iter().any(|fact| fact["rows"] == 4000), &drill.said());
+    let left = web1.sh("ls -d /var/tmp/tenure-drill-* /var/lib/tenure/spool/*")?;
+    holds("a drill and a run leave nothing behind", left.stdout.is_empty(), &left.said());
+    all_held("copies", &wrong)?;
+
+    scheduled(&mut v)?;
+    recovered(&v, &ours, &tenant)?;
+    records(&v)
+}
+
+/// The nightly set's time comes: its slots are filled without anybody's word.
+fn scheduled(v: &mut Vaulted) -> Result<()> {
+    let at = v.fleet.web1.must(&["sh", "-c", "TZ=Europe/Amsterdam date -d '+75 seconds' +%H:%M"])?;
+    v.renew(at.trim())?;
+    let at = format!("\"at\":\"{}\"", at.trim());
+    let sealed = || {
+        let ledger = v.fleet.web1.get("/var/lib/tenure/backup/ledger.json").unwrap_or_default();
+        let slots: Value = serde_json::from_str(&ledger).unwrap_or_default();
+        let slots = slots["slots"].as_array().cloned().unwrap_or_default();
+        let done = |slot: &&Value| {
+            slot["slot"]["manual"] == false
+                && slot["state"]["sealed"].is_object()
+                && slot["slot"].to_string().contains(&at)
+        };
+        slots.iter().filter(done).count() == 2
+    };
+    let told = wait_for("the nightly slots", Duration::from_secs(75) + RUN, sealed);
+    told.map(drop).map_err(|why| format!("{why}\n{}", v.journals()).into())
+}
+
+/// The host is gone: its tenant's copy is opened and restored elsewhere, with an offline identity and the recovery key.
+fn recovered(v: &Vaulted, ours: &Identity, generation: &str) -> Result<()> {
+    let office = &v.fleet.office;
+    let expected =
+        v.fleet.web1.must(&["sh", "-c", "cd /srv/app/client && sha256sum deep/photo 'näme with space'"])?;
+    v.fleet.web1.kill()?;
+    office.put("/root/marit.age", format!("{}\n", ours.to_string().expose_secret()).as_bytes(), "600")?;
+    let view = format!("/{TENANT}/{generation}@last-seal");
+    let vault = format!("{VAULT}:{PORT}");
+    let common = [
+        "tenure",
+        "recover",
+        &view,
+        "--identity",
+        "/root/marit.age",
+        "--vault",
+        &vault,
+        "--ssh-key",
+        RECOVERY,
+        "--known-hosts",
+        KNOWN,
+        "--out",
+        "/root/password",
+        "--json",
+    ];
+    let said: Value = serde_json::from_str(&office.must(&common)?)?;
+    let fetch = said["fetch"][0].as_str().unwrap_or_default().to_owned();
+    let fetched = office.sh(&format!("cd /root && {fetch}"))?;
+    if !fetched.ok() {
+        return Err(format!("{fetch}: {}\n{}", fetched.said(), v.vault_journal()).into());
+    }
+    let said: Value =
+        serde_json::from_str(&office.must(&[&common[..], &["--escrow", "/root/escrow.age"]].concat())?)?;
+    let restic = said["restic"].as_str().unwrap_or_default();
+    let restored =
+        office.sh(&format!("cd /root && HOME=/root {restic} restore latest --target /recovered"))?;
+    let found = office.sh("cd /recovered/srv/app/client && sha256sum deep/photo 'näme with space'")?;
+    v.fleet.web1.start()?;
+    match restored.ok() && found.stdout == expected {
+        true => Ok(()),
+        false => Err(format!("{restic}: {}\n{}", restored.said(), found.said()).into()),
+    }
+}
+
+/// Everything stands in the host's records, once for each slot.
+fn records(v: &Vaulted) -> Result<()> {
+    let exported = v
+        .fleet
+        .web1
+        .sh("rm -f /root/chain && tenure-agent evidence export --out /root/chain && cat /root/chain")?;
+    let count = |what: &str| exported.stdout.matches(&format!("\"{what}\"")).count();
+    let store = v.fleet.vault1.sh(&format!("find {STORE} -type f | wc -l"))?;
+    match count("backup_sealed") >= 4 && count("drill_done") >= 1 {
+        true => Ok(()),
+        false => Err(format!(
+            "sealed {}, drills {}: {}",
+            count("backup_sealed"),
+            count("drill_done"),
+            store.said()
+        )
+        .into()),
+    }
+}
