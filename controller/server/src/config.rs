@@ -85,7 +85,7 @@ pub enum ConfigError {
 impl ConfigError {
     /// What to do next.
     pub const fn hint(&self) -> &'static str {
-        "write `host: NAME`, `machines: { listen: \"[::]:8442\", names: [NAME] }` and \
+        "write `host: NAME`, `machines: { listen: \"[::]:8441\", names: [NAME] }` and \
          `people: { listen: \"[::]:8443\" }`, readable by the user tenure-controller and writable by root alone"
     }
 }
@@ -147,13 +147,13 @@ impl Config {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "host: ctl1\nmachines: { listen: \"[::]:8442\", names: [ctl1, 2001:db8::1, 198.51.100.2] }\n\
+    const GOOD: &str = "host: ctl1\nmachines: { listen: \"[::]:8441\", names: [ctl1, 2001:db8::1, 198.51.100.2] }\n\
                         people: { listen: \"127.0.0.1:8443\" }\n";
 
     #[test]
     fn reads_what_an_administrator_writes() {
         let config = Config::parse(GOOD.as_bytes()).expect("good");
-        assert_eq!(config.places(), ["ctl1:8442", "[2001:db8::1]:8442", "198.51.100.2:8442"]);
+        assert_eq!(config.places(), ["ctl1:8441", "[2001:db8::1]:8441", "198.51.100.2:8441"]);
     }
 
     #[test]

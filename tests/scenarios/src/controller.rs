@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tenure_lab::{Host, wait_for};
+use tenure_trust::MachineRole;
 
 use crate::agent::SOON;
 use crate::fleet::Fleet;
@@ -19,7 +20,7 @@ pub const HOSTS: [&str; 5] = [
 /// The controller's state.
 pub const STATE: &str = "/var/lib/tenure-controller";
 const CONFIG: &str = "host: ctl1\n\
-    machines: { listen: \"[::]:8442\", names: [ctl1, 198.51.100.20, \"2001:db8:1::20\"] }\n\
+    machines: { listen: \"[::]:8441\", names: [ctl1, 198.51.100.20, \"2001:db8:1::20\"] }\n\
     people: { listen: \"[::]:8443\" }\n";
 
 impl Fleet {
@@ -33,7 +34,7 @@ impl Fleet {
     #[must_use]
     pub fn controlled(&self) -> Policy {
         self.usual()
-            .with("profiles:\n", "controller: { host: ctl1, port: 8442, site: \"Utrecht\" }\nprofiles:\n")
+            .with("profiles:\n", "controller: { host: ctl1, port: 8441, site: \"Utrecht\" }\nprofiles:\n")
             .with(
                 "hosts:\n",
                 "hosts:\n  ctl1: { profiles: [web], addresses: [198.51.100.20, \"2001:db8:1::20\"], \
@@ -93,14 +94,38 @@ impl Fleet {
     /// # Errors
     /// When a step does not work.
     pub fn enrol_web1(&self) -> Result<String> {
-        self.web1.put("/etc/tenure/agent.yaml", b"host: web1\npolicy: { from: controller }\n", "600")?;
-        self.office.must(&["rm", "-f", &format!("{DESK}/web1.invitation")])?;
-        self.tenure_must(&["token", "create", "web1", "--out", "web1.invitation"])?;
-        let invitation = self.office.get(&format!("{DESK}/web1.invitation"))?;
-        self.web1.put("/root/web1.invitation", invitation.as_bytes(), "600")?;
-        let said = self.agent(&["enrol", "/root/web1.invitation", "--no-wait"])?;
-        let line = said.stdout.lines().find_map(|line| line.strip_prefix("fingerprint ")).map(str::to_owned);
-        line.ok_or_else(|| format!("enrol: {}", said.said()).into())
+        self.enrol(&self.web1, MachineRole::Host)
+    }
+
+    /// Tells a machine in a role to take its policy from the controller, carries a new invitation there and lets it state
+    /// its keys; gives the fingerprint that its screen shows.
+    ///
+    /// # Errors
+    /// When a step does not work.
+    pub fn enrol(&self, machine: &Host, role: MachineRole) -> Result<String> {
+        let (name, role) = (machine.name(), role.word());
+        let (program, config, mode) = match role {
+            "vault" => ("tenure-vault", "/etc/tenure/vault.yaml", "644"),
+            _ => ("tenure-agent", "/etc/tenure/agent.yaml", "600"),
+        };
+        let text = format!("host: {name}\npolicy: {{ from: controller }}\n");
+        machine.put(config, text.as_bytes(), mode)?;
+        let file = format!("{name}-{role}.invitation");
+        self.office.must(&["rm", "-f", &format!("{DESK}/{file}")])?;
+        self.tenure_must(&["token", "create", name, "--role", role, "--out", &file])?;
+        let invitation = self.office.get(&format!("{DESK}/{file}"))?;
+        let there = format!("/root/{name}.invitation");
+        machine.put(&there, invitation.as_bytes(), "600")?;
+        let mut words = vec![program, "enrol", &there, "--json"];
+        if program == "tenure-agent" {
+            words.push("--no-wait");
+        }
+        let said = machine.exec(&words)?;
+        let told: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+        told["fingerprint"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("enrol: {}", said.said()).into())
     }
 
     /// Marit compares and admits web1.
@@ -108,8 +133,16 @@ impl Fleet {
     /// # Errors
     /// When the tool refuses.
     pub fn admit_web1(&self, fingerprint: &str) -> Result<()> {
+        self.admit("web1", MachineRole::Host, fingerprint)
+    }
+
+    /// Marit compares what a machine's screen shows and admits it.
+    ///
+    /// # Errors
+    /// When the tool refuses.
+    pub fn admit(&self, name: &str, role: MachineRole, fingerprint: &str) -> Result<()> {
         let keys = ["--key", "marit.key", "--passphrase-file", "pass"];
-        let words = ["admit", "web1", "--fingerprint", fingerprint];
+        let words = ["admit", name, "--role", role.word(), "--fingerprint", fingerprint];
         self.tenure_must(&[words.as_slice(), &keys].concat()).map(drop)
     }
 

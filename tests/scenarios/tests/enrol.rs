@@ -60,7 +60,7 @@ fn a_host_enrols_is_compared_admitted_and_kept_as_published() -> Result<()> {
     fleet.sign("marit", &fleet.controlled(), 1)?;
     assert!(fleet.tenure_must(&["publish", "signed"]).is_err());
     // … and a strange host cannot ask for anything.
-    let ask = "curl -sk https://198.51.100.20:8442/v1/policy/index";
+    let ask = "curl -sk https://198.51.100.20:8441/v1/policy/index";
     let answer = fleet.stranger.sh(ask)?;
     assert!(answer.stdout.contains("not-admitted"), "{}", answer.said());
     Ok(())
