@@ -189,7 +189,9 @@ impl RefusalCode {
             Self::Frozen => {
                 "the key of this generation differs from the one it began with: let the next number begin"
             }
-            Self::DateNotOpen => "compare the clocks of host and vault",
+            Self::DateNotOpen => {
+                "the next date takes it; if that is now, compare the clocks of host and vault"
+            }
             Self::NoRoom => "make room in the vault or raise its quota; nothing was sent",
             Self::BadSeal => "admit the host's identity key, or compare the epochs",
             Self::RootMismatch => "the run is begun again; if it repeats, scrub the vault",

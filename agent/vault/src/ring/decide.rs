@@ -161,10 +161,12 @@ impl Ring {
         let sealed = |slot: &SlotKey| of_date.iter().any(|g| g.sealed.contains_key(slot));
         let begun: std::collections::BTreeSet<SlotKey> =
             of_date.iter().flat_map(|g| g.begun.iter().copied()).collect();
-        let over = rules
-            .slots()
-            .chain(begun.iter().copied())
-            .all(|slot| sealed(&slot) || (!begun.contains(&slot) && rules.is_past(date, slot, now)));
+        // While a person can still ask for a copy of this date, not all of its slots are over.
+        let over = rules.is_over(date, now)
+            && rules
+                .slots()
+                .chain(begun.iter().copied())
+                .all(|slot| sealed(&slot) || (!begun.contains(&slot) && rules.is_past(date, slot, now)));
         over.then_some(CloseReason::Complete)
     }
 

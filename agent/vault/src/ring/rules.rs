@@ -65,6 +65,13 @@ impl Rules {
         now > later(self.ends(date, slot), SKEW)
     }
 
+    /// Can nobody make a copy of this date by hand any more? An hour after its midnight: one that was asked for before may
+    /// have waited for others.
+    pub fn is_over(&self, date: Date, now: Timestamp) -> bool {
+        let Ok(next) = date.tomorrow() else { return false };
+        now > later(self.zone.moment(next, Time::midnight()), MANUAL)
+    }
+
     /// The slots of the schedule.
     pub fn slots(&self) -> impl Iterator<Item = SlotKey> {
         self.at.iter().map(|at| SlotKey { at: *at, manual: false })

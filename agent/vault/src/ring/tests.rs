@@ -195,6 +195,11 @@ fn a_date_closes_when_its_slots_are_over_when_the_next_begins_or_after_thirty_ho
     let late = three.open(MONDAY, slot(22), 1, 1).unwrap();
     three.seal(late, slot(22), 110, 0).unwrap();
     three.tick();
+    assert_eq!(three.state(id), Some(State::Candidate), "a person can still ask for a copy");
+    let by_hand = SlotKey { at: at(23, 30), manual: true };
+    three.to(MONDAY, 23, 30).open(MONDAY, by_hand, 1, 1).unwrap();
+    three.seal(id, by_hand, 110, 0).unwrap();
+    three.to(MONDAY.tomorrow().unwrap(), 4, 30).tick();
     assert_eq!(
         three.state(id),
         Some(State::Current),
