@@ -21,7 +21,7 @@ use crate::desk::Counter;
 use crate::host::{Clock, MachineClock};
 use crate::journal::{self, Entry, Kind};
 use crate::lane::{Lane, Tools};
-use crate::ledger::{ChainLedger, EPOCH};
+use crate::ledger::ChainLedger;
 use crate::linux::{ChangeLog, LinuxHost, Watcher};
 use crate::paths::Paths;
 use crate::policy_in_force::PolicyInForce;
@@ -205,7 +205,7 @@ impl Tools {
 /// Starts the link. What it states about its controller becomes an event in this host's own chain.
 fn link_up(tools: &Tools, paths: &Paths, host: &HostName) -> std::io::Result<Uplink> {
     let places = tenure_link::Places { root: paths.root.clone(), state: paths.state.clone() };
-    let setup = uplink::Setup { places, host: host.clone(), epoch: EPOCH, clock: tenure_sys::clock::wall };
+    let setup = uplink::Setup { places, host: host.clone(), clock: tenure_sys::clock::wall };
     let (recorder, clock, policy) = (tools.recorder.clone(), tools.clock.clone(), tools.policy.clone());
     let notice = move |notice: uplink::Notice| {
         let version = policy.get().and_then(|held| held.version());

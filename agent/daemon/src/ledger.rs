@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use tenure_link::uplink::Ticket;
 use tenure_link::{ChainStore, Repair};
 use tenure_sys::text;
 use tenure_trust::record::Draft;
@@ -11,15 +12,14 @@ use tenure_trust::{Epoch, HostName};
 use crate::journal;
 use crate::recorder::Ledger;
 
-/// The first chain of a host; enrolment will tell a restored one to begin the next.
-pub const EPOCH: Epoch = Epoch(1);
-
 /// The chain of this host.
 #[derive(Debug)]
 pub struct ChainLedger {
     state: PathBuf,
     host: HostName,
     chain: Option<ChainStore>,
+    /// Of the chain that is open.
+    epoch: Epoch,
     /// Lost while it could not be opened.
     lost: u32,
 }
@@ -27,7 +27,7 @@ pub struct ChainLedger {
 impl ChainLedger {
     /// Opens the chain below the directory of state, now or later.
     pub fn new(state: PathBuf, host: HostName) -> Self {
-        let mut ledger = Self { state, host, chain: None, lost: 0 };
+        let mut ledger = Self { state, host, chain: None, epoch: Epoch(1), lost: 0 };
         if let Err(why) = ledger.open() {
             journal::error(&why);
         }
@@ -35,8 +35,10 @@ impl ChainLedger {
     }
 
     fn open(&mut self) -> Result<&mut ChainStore, String> {
-        if self.chain.is_none() {
-            let (chain, repairs) = ChainStore::open(&self.state, self.host.clone(), EPOCH).map_err(|e| {
+        // Enrolled anew, the next record begins the next chain.
+        let epoch = Ticket::epoch_in(&self.state);
+        if self.chain.is_none() || epoch != self.epoch {
+            let (chain, repairs) = ChainStore::open(&self.state, self.host.clone(), epoch).map_err(|e| {
                 format!("cannot open the chain of records: {}; {}", journal::chain(&e), e.hint())
             })?;
             for repair in repairs {
@@ -53,7 +55,7 @@ impl ChainLedger {
                     ),
                 });
             }
-            self.chain = Some(chain);
+            (self.chain, self.epoch) = (Some(chain), epoch);
         }
         Ok(self.chain.as_mut().expect("it was opened just now"))
     }

@@ -267,11 +267,7 @@ impl Serving {
 /// Which chain of this vault goes on: its admission says, and before that its enrolment.
 fn epoch(in_force: &InForce, config: &Config, paths: &Paths) -> Epoch {
     let admitted = in_force.book.of(&config.host, MachineRole::Vault).map(|admission| admission.epoch);
-    admitted.or_else(|| enrolled(&paths.places()).map(|ticket| ticket.epoch)).unwrap_or(Epoch(1))
-}
-
-fn enrolled(places: &Places) -> Option<Ticket> {
-    Ticket::read(&places.state).ok().flatten()
+    admitted.unwrap_or_else(|| Ticket::epoch_in(&paths.state))
 }
 
 /// The way to the controller: pulls policy and admissions into the drop directory, pushes the records.
@@ -283,8 +279,7 @@ struct Link {
 
 impl Link {
     fn start(config: &Config, places: Places) -> Result<Self, Failure> {
-        let epoch = enrolled(&places).map_or(Epoch(1), |ticket| ticket.epoch);
-        let setup = Setup { places, host: config.host.clone(), epoch, clock: clock::wall };
+        let setup = Setup { places, host: config.host.clone(), clock: clock::wall };
         let (told, notices) = sync_channel(64);
         // Full: the status keeps what is found now all the same.
         let notice = Box::new(move |notice| drop(told.try_send(notice)));

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tenure_sys::files::{CheckedDir, FileError};
+use tenure_trust::admission::verify_admission;
 use tenure_trust::enrol::Invitation;
-use tenure_trust::{Arrival, Floor, HostName, Kind, MachineRole, PolicyVersion, Refused, Root, Verified};
+use tenure_trust::{
+    Arrival, Epoch, Floor, HostName, Kind, MachineRole, PolicyVersion, Refused, Root, Verified,
+};
 use tokio::sync::Mutex;
 
 use crate::authority::{Authority, AuthorityError};
@@ -241,6 +244,10 @@ pub async fn invite(
 ) -> Result<Invitation, StoreError> {
     let secret = Secret::fresh().map_err(|_| StoreError::Damaged("source of randomness"))?;
     let until = now.saturating_add(SignedDuration::from_mins(i64::from(minutes))).unwrap_or(now);
+    let list = store.admission_list(access).await?;
+    let admitted = list.admissions.iter().filter_map(|text| verify_admission(root, text.as_bytes()).ok());
+    let own = admitted.filter(|admission| admission.name == *name && admission.role == role);
+    let epoch = own.map(|admission| admission.epoch.0.saturating_add(1)).max().map_or(Epoch(1), Epoch);
     store.add_token(access, secret.hash(), name, role, now, until).await?;
     Ok(Invitation {
         schema: 1,
@@ -253,5 +260,6 @@ pub async fn invite(
         root: root_text.to_owned(),
         secret: secret.text().to_owned(),
         until,
+        epoch,
     })
 }

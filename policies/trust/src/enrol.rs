@@ -52,6 +52,14 @@ pub struct Invitation {
     pub secret: String,
     /// After this the secret is worth nothing.
     pub until: Timestamp,
+    /// The chain that a machine of this name and role begins with it: after an admission the next, so that one that lost
+    /// its state does not contradict the records that are held.
+    #[serde(default = "first")]
+    pub epoch: Epoch,
+}
+
+const fn first() -> Epoch {
+    Epoch(1)
 }
 
 impl std::fmt::Debug for Invitation {

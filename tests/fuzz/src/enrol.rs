@@ -142,12 +142,13 @@ pub fn enrolments() -> Vec<Vec<u8>> {
         fleet: OF.fleet.clone(),
         name: web1(),
         role: MachineRole::Host,
-        controllers: vec!["[2001:db8::1]:8442".into()],
+        controllers: vec!["[2001:db8::1]:8441".into()],
         server_name: "ctl1".into(),
         ca: "-----BEGIN CERTIFICATE-----".into(),
         root: "{}".into(),
         secret: "5".repeat(64),
         until: at(NOW),
+        epoch: Epoch(1),
     };
     let taken = IngestAnswer::Taken { epoch: Epoch(1), seq: tenure_trust::Seq(3), hash: Hash::of(b"x") };
     let request = EnrolRequest { secret: "5".repeat(64), enrolment: enrolment.clone() };

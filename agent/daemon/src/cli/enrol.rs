@@ -14,7 +14,6 @@ use tenure_trust::enrol::Invitation;
 use super::{EnrolArgs, Exit, Failure};
 use crate::agent::{StartError, make_dirs};
 use crate::config::{Config, Source};
-use crate::ledger::EPOCH;
 use crate::output::Output;
 use crate::paths::Paths;
 
@@ -60,7 +59,7 @@ pub(super) fn enrol(config: &Path, args: &EnrolArgs, out: Output) -> Result<Exit
     }
     let ssh = ssh_key::ensure(&paths.state("ssh.key"), config.host.as_str())
         .map_err(|e| Failure::of("cannot make this host's SSH key", &e).hint(e.hint()))?;
-    let fingerprint = send(&places, &invitation, &ssh, EPOCH, clock::wall()).map_err(|e| failure(&e))?;
+    let fingerprint = send(&places, &invitation, &ssh, clock::wall()).map_err(|e| failure(&e))?;
     out.line(&format!("fingerprint {fingerprint}"));
     out.note("an operator compares it with what `tenure admit` shows, and admits this host");
     if config.policy.from != Source::Controller {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use tenure_link::Identity;
+use tenure_link::uplink::Ticket;
 use tenure_sys::files::Roots;
 use tenure_sys::lock::Lock;
 use tenure_sys::text;
@@ -15,7 +16,6 @@ use tenure_trust::Seq;
 use super::{Exit, Failure};
 use crate::agent::{StartError, make_dirs};
 use crate::config::Config;
-use crate::ledger::EPOCH;
 use crate::output::Output;
 use crate::paths::Paths;
 use crate::socket::client::{AskError, ask};
@@ -64,7 +64,7 @@ pub(super) fn export(file: &Path, out: Output) -> Result<Exit, Failure> {
 
 fn chain(paths: &Paths, copy: &mut dyn Write) -> Result<u64, Failure> {
     let host = known_host(paths)?;
-    tenure_link::export(&paths.state, &host, EPOCH, Seq(1), None, copy)
+    tenure_link::export(&paths.state, &host, Ticket::epoch_in(&paths.state), Seq(1), None, copy)
         .map_err(|e| Failure::of("cannot export the records", &e))
 }
 

@@ -10,7 +10,7 @@ use tenure_trust::enrol::{
     CertificateAnswer, CertificateRequest, EnrolAnswer, EnrolRequest, Enrolment, Invitation, fingerprint,
     paths,
 };
-use tenure_trust::{Admission, Epoch, Kind, Refused, Root, SshKeyText, Verified};
+use tenure_trust::{Admission, Kind, Refused, Root, SshKeyText, Verified};
 
 use super::{LinkError, Ticket, fetch, http, tls};
 use crate::chain::ChainError;
@@ -85,7 +85,6 @@ pub fn enrol(
     places: &Places,
     invitation: &Invitation,
     ssh: &SshKeyText,
-    epoch: Epoch,
     now: Timestamp,
 ) -> Result<String, LinkError> {
     if invitation.until <= now {
@@ -102,6 +101,8 @@ pub fn enrol(
         None => Identity::create(state, &writable, &invitation.name)?,
     };
     let key = tls::key(state)?;
+    let before = Ticket::epoch_in(state);
+    let epoch = before.max(invitation.epoch);
     let statement = Enrolment {
         schema: 1,
         fleet: invitation.fleet.clone(),
@@ -127,6 +128,10 @@ pub fn enrol(
         return Err(nonsense("it computes another fingerprint than this machine".into()));
     }
     ticket.write(state)?;
+    if epoch != before {
+        // What was issued for the chain before says nothing of this one: it waits for its own admission.
+        tls::forget(state)?;
+    }
     Ok(ours)
 }
 

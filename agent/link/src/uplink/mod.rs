@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tenure_trust::{Bundle, Epoch, HostName, Seq};
+use tenure_trust::{Bundle, HostName, Seq};
 use tokio::sync::{Notify, watch};
 
 pub use enrol::{Asked, Placed, ask_certificate, enrol, place_root};
@@ -82,8 +82,6 @@ pub struct Setup {
     pub places: Places,
     /// Its name.
     pub host: HostName,
-    /// Its chain.
-    pub epoch: Epoch,
     /// Its clock.
     pub clock: fn() -> Timestamp,
 }
@@ -139,7 +137,7 @@ impl Uplink {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let link = Link::<T> {
             fetcher: Fetcher::new(setup.clone()),
-            pusher: Pusher::new(setup.clone()),
+            pusher: Pusher::new(setup.clone(), Ticket::epoch_in(&setup.places.state)),
             setup,
             shared: shared.clone(),
             notice,
@@ -205,13 +203,23 @@ impl<T: Bundle> Link<T> {
                     Next::Quiet => {
                         let _ = tokio::time::timeout(LOOK, shared.bell.notified()).await;
                     }
-                    Next::After(wait) => tokio::time::sleep(wait).await,
+                    Next::After(wait) => self.wait(wait).await,
                 }
             };
             tokio::select! {
                 () = rest => {}
                 _ = stop.changed() => return,
             }
+        }
+    }
+
+    /// Waits, but no longer than until this machine is enrolled anew.
+    async fn wait(&self, all: Duration) {
+        let mut left = all;
+        while !left.is_zero() && Ticket::epoch_in(&self.setup.places.state) == self.pusher.epoch() {
+            let part = left.min(LOOK);
+            tokio::time::sleep(part).await;
+            left -= part;
         }
     }
 
@@ -235,6 +243,11 @@ impl<T: Bundle> Link<T> {
     async fn try_turn(&mut self) -> Result<Next, LinkError> {
         let state = &self.setup.places.state;
         let ticket = Ticket::read(state)?.ok_or_else(|| LinkError::NotEnrolled(state.clone()))?;
+        if ticket.epoch != self.pusher.epoch() {
+            // Enrolled anew: the next chain goes up.
+            self.pusher = Pusher::new(self.setup.clone(), ticket.epoch);
+            self.fetched = None;
+        }
         let now = (self.setup.clock)();
         let standing = tls::standing(state, now)?;
         if standing != Standing::Fresh {

@@ -52,13 +52,19 @@ struct Parcel {
 #[derive(Debug)]
 pub(super) struct Pusher {
     setup: Setup,
+    epoch: Epoch,
     cursor: Option<Cursor>,
     place: Option<Place>,
 }
 
 impl Pusher {
-    pub(super) fn new(setup: Setup) -> Self {
-        Self { setup, cursor: None, place: None }
+    pub(super) fn new(setup: Setup, epoch: Epoch) -> Self {
+        Self { setup, epoch, cursor: None, place: None }
+    }
+
+    /// Whose records are pushed: those of this chain.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The last record that was acknowledged.
@@ -87,7 +93,7 @@ impl Pusher {
             let nonsense = |why: String| LinkError::Nonsense { what: "records", why };
             match serde_json::from_slice(&answer).map_err(|e| nonsense(e.to_string()))? {
                 IngestAnswer::Taken { epoch, seq: taken, hash: named } => {
-                    if (epoch, taken, named) != (self.setup.epoch, seq, hash) {
+                    if (epoch, taken, named) != (self.epoch, seq, hash) {
                         return Err(nonsense("it acknowledges another record than was sent".into()));
                     }
                     self.acknowledged(seq)?;
@@ -205,9 +211,7 @@ impl Pusher {
     fn segments(&self) -> Result<Vec<Seq>, LinkError> {
         let dir = self.setup.places.state.join("chain");
         match segments(&dir) {
-            Ok(found) => {
-                Ok(found.into_iter().filter(|(e, _)| *e == self.setup.epoch).map(|(_, s)| s).collect())
-            }
+            Ok(found) => Ok(found.into_iter().filter(|(e, _)| *e == self.epoch).map(|(_, s)| s).collect()),
             // Before the first record there is no directory.
             Err(crate::chain::ChainError::File(error)) if error.is_missing() => Ok(Vec::new()),
             Err(error) => Err(error.into()),
@@ -217,7 +221,7 @@ impl Pusher {
     /// The place of the last record on the disk.
     fn last(&self) -> Result<Seq, LinkError> {
         let Some(segment) = self.segments()?.pop() else { return Ok(Seq(0)) };
-        let name = segment::name(self.setup.epoch, segment);
+        let name = segment::name(self.epoch, segment);
         let bytes = read_segment(&self.setup.places.state.join("chain"), &name)?;
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').rev();
         let named =
@@ -230,7 +234,7 @@ impl Pusher {
     }
 
     fn path(&self, segment: Seq) -> PathBuf {
-        self.setup.places.state.join("chain").join(segment::name(self.setup.epoch, segment))
+        self.setup.places.state.join("chain").join(segment::name(self.epoch, segment))
     }
 
     fn load(&mut self) -> Result<Cursor, LinkError> {
@@ -238,21 +242,21 @@ impl Pusher {
             return Ok(cursor);
         }
         let path = self.setup.places.state.join(DIRECTORY).join(CURSOR);
-        let fresh = Cursor { schema: 1, epoch: self.setup.epoch, seq: Seq(0) };
+        let fresh = Cursor { schema: 1, epoch: self.epoch, seq: Seq(0) };
         let cursor = match CheckedDir::read_file(&path, 4096) {
             // A damaged one costs a repetition and nothing else: the controller says what it has.
             Ok(file) => serde_json::from_slice(&file.bytes).unwrap_or(fresh),
             Err(error) if error.is_missing() => fresh,
             Err(error) => return Err(error.into()),
         };
-        let cursor = if cursor.epoch == self.setup.epoch { cursor } else { fresh };
+        let cursor = if cursor.epoch == self.epoch { cursor } else { fresh };
         self.cursor = Some(cursor);
         Ok(cursor)
     }
 
     fn acknowledged(&mut self, seq: Seq) -> Result<(), LinkError> {
         let state = &self.setup.places.state;
-        let cursor = Cursor { schema: 1, epoch: self.setup.epoch, seq };
+        let cursor = Cursor { schema: 1, epoch: self.epoch, seq };
         let text = serde_json::to_vec(&cursor).map_err(|e| LinkError::Key(e.to_string()))?;
         let writable = Roots::new([state])?;
         writable.make_dir(&state.join(DIRECTORY), 0o700)?;

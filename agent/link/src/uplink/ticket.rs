@@ -71,6 +71,11 @@ impl Ticket {
         Ok(Some(ticket))
     }
 
+    /// Which chain of this machine goes on: the one that it enrolled for last, else the first.
+    pub fn epoch_in(state: &Path) -> Epoch {
+        Self::read(state).ok().flatten().map_or(Epoch(1), |ticket| ticket.epoch)
+    }
+
     /// Writes it down durably.
     pub(super) fn write(&self, state: &Path) -> Result<(), LinkError> {
         let writable = Roots::new([state])?;

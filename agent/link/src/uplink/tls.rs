@@ -85,6 +85,11 @@ pub(super) fn keep(state: &Path, key: &KeyPair, pem: &str) -> Result<Timestamp, 
     Ok(until)
 }
 
+/// Removes the certificate, if there is one.
+pub(super) fn forget(state: &Path) -> Result<(), LinkError> {
+    Ok(Roots::new([state])?.remove(&state.join(CERTIFICATE)).map(drop)?)
+}
+
 fn read_certificate(state: &Path) -> Result<Option<CertificateDer<'static>>, LinkError> {
     let file = match CheckedDir::open(state)?.read(Path::new(CERTIFICATE), LIMIT) {
         Ok(file) => file,

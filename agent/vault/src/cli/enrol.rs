@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Serialize;
-use tenure_link::uplink::{self, Placed, Ticket};
+use tenure_link::uplink::{self, Placed};
 use tenure_sys::{clock, text};
+use tenure_trust::MachineRole;
 use tenure_trust::enrol::Invitation;
-use tenure_trust::{Epoch, MachineRole};
 
 use super::output::Output;
 use super::{Exit, Failure};
@@ -66,8 +66,7 @@ pub(super) fn enrol(
         .and_then(|key| keys::public_text(&key))
         .map_err(|e| Failure::of("cannot make the SSH host key", &e))?;
     let places = paths.places();
-    let before = Ticket::read(&paths.state).ok().flatten().map_or(Epoch(1), |ticket| ticket.epoch);
-    let fingerprint = uplink::enrol(&places, &invitation, &ssh, before, clock::wall())
+    let fingerprint = uplink::enrol(&places, &invitation, &ssh, clock::wall())
         .map_err(|e| Failure::of("cannot enrol", &e).hint(e.hint()))?;
     out.line(&format!("{} asks to be admitted; its keys have the fingerprint", invitation.name));
     out.line(&format!("  {fingerprint}"));

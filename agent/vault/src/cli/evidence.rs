@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::Serialize;
+use tenure_link::uplink::Ticket;
 use tenure_link::{BundleStore, Identity};
 use tenure_sys::files::Roots;
 use tenure_sys::{clock, text};
@@ -64,7 +65,7 @@ fn epoch(config: &Config, paths: &Paths) -> Epoch {
     let admitted = BundleStore::open(&places, config.host.clone())
         .and_then(|store| store.admissions(&config.drop_dir(&places), clock::wall()));
     let epoch = admitted.ok().and_then(|a| a.book.of(&config.host, MachineRole::Vault).map(|v| v.epoch));
-    epoch.unwrap_or(Epoch(1))
+    epoch.unwrap_or_else(|| Ticket::epoch_in(&paths.state))
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
 //! Tokens, enrolments, certificates: who gets what before and after an operator has admitted the keys.
 
 use tenure_trust::enrol::{CertificateRequest, fingerprint};
-use tenure_trust::{HostName, MachineRole, Order, OrderKind, Signed};
+use tenure_trust::{Chain, Epoch, HostName, MachineRole, Order, OrderKind, Signed};
 
 use crate::world::{Machine, World, key};
 
@@ -27,6 +27,38 @@ async fn a_machine_enrols_waits_is_admitted_and_gets_a_certificate() {
     assert_eq!(machine.client().get("/v1/admissions").await.status, 200);
     let issued = machine.ask_certificate(&world).await.json();
     assert_eq!(issued["issued"]["admission"].as_str().map(|a| a.contains("admission")), Some(true));
+}
+
+#[tokio::test]
+async fn a_machine_that_lost_its_state_is_admitted_anew_and_begins_the_next_chain() {
+    let world = World::new().await;
+    assert_eq!(world.invite("web1", MachineRole::Host).await.epoch, Epoch(1));
+    let mut web1 = world.admitted("web1", MachineRole::Host).await;
+    let lines = web1.lines(5);
+    assert_eq!(web1.send(&lines).await.json()["taken"]["seq"], 5);
+    let invitation = world.invite("web1", MachineRole::Host).await;
+    assert_eq!(invitation.epoch, Epoch(2));
+    assert_eq!(world.invite("web1", MachineRole::Vault).await.epoch, Epoch(1), "a chain of its own");
+
+    let mut anew = Machine::new("web1", MachineRole::Host);
+    anew.epoch = invitation.epoch;
+    anew.chain = Chain::begin(anew.name.clone(), invitation.epoch);
+    assert_eq!(anew.enrol(&world, &invitation.secret).await.status, 200);
+    world.admit(&anew).await;
+    anew.certify(&world).await;
+    let lines = anew.lines(3);
+    assert_eq!(anew.send(&lines).await.json()["taken"], {
+        let last = &anew.chain.prev;
+        serde_json::json!({ "epoch": 2, "seq": 3, "hash": last })
+    });
+    let late = web1.lines(1);
+    assert_eq!(web1.send(&late).await.problem(), "not-admitted", "the key before counts no longer");
+    let operator = world.operator().await;
+    for (epoch, records) in [(1, 5), (2, 3)] {
+        let export = operator.get(&format!("/api/v1/hosts/web1/export?epoch={epoch}")).await;
+        let lines = export.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+        assert_eq!(lines, records + 1, "epoch {epoch} is kept");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

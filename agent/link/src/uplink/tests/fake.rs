@@ -267,6 +267,7 @@ impl World {
             root: std::fs::read_to_string(&places.root).unwrap(),
             secret: "5".repeat(64),
             until: now() + SignedDuration::from_mins(5),
+            epoch: Epoch(1),
         };
         let admission = Admission {
             schema: 1,
@@ -303,7 +304,7 @@ impl World {
         });
         let ticket = Ticket::of(&invitation, Epoch(1), String::new());
         ticket.write(&places.state).unwrap();
-        let setup = Setup { places, host: web1, epoch: Epoch(1), clock: now };
+        let setup = Setup { places, host: web1, clock: now };
         Self { dir, setup, ticket, fake, invitation }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use tenure_trust::enrol::{CertificateAnswer, EnrolAnswer, paths};
-use tenure_trust::{AdmissionList, MachineRole, Order, OrderKind, Signed, SigningKey};
+use tenure_trust::{AdmissionList, Epoch, MachineRole, Order, OrderKind, Signed, SigningKey};
 
 use super::fake::{Does, Tiny, World, bundle, host, index, now, operator, root};
 use crate::store::BundleStore;
@@ -199,7 +199,7 @@ async fn enrolment_believes_its_own_fingerprint_and_its_own_root() {
     let ssh = crate::ssh_key::ensure(&places.state.join("ssh.key"), "web1").unwrap();
     let ask = |invitation: tenure_trust::enrol::Invitation| {
         let (places, ssh) = (places.clone(), ssh.clone());
-        let work = move || enrol(&places, &invitation, &ssh, tenure_trust::Epoch(1), now());
+        let work = move || enrol(&places, &invitation, &ssh, now());
         async move { tokio::task::spawn_blocking(work).await.unwrap() }
     };
     world
@@ -225,6 +225,40 @@ async fn enrolment_believes_its_own_fingerprint_and_its_own_root() {
     assert_eq!(place_root(&fresh, &world.invitation).unwrap(), Placed::Now);
     other.root = "{}".into();
     assert!(matches!(place_root(&fresh, &other), Err(LinkError::Invitation(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn enrolled_anew_a_machine_begins_the_chain_of_its_invitation() {
+    let world = World::new().await;
+    let places = world.setup.places.clone();
+    let ssh = crate::ssh_key::ensure(&places.state.join("ssh.key"), "web1").unwrap();
+    std::fs::write(places.state.join("tls.crt"), "of the chain before").unwrap();
+    let ask = |epoch: u32| {
+        let invitation = tenure_trust::enrol::Invitation { epoch: Epoch(epoch), ..world.invitation.clone() };
+        let key = crate::uplink::tls::key(&places.state).unwrap();
+        let statement = tenure_trust::enrol::Enrolment {
+            schema: 1,
+            fleet: invitation.fleet.clone(),
+            name: invitation.name.clone(),
+            role: invitation.role,
+            identity: world.identity().public().key,
+            ssh: ssh.clone(),
+            tls: crate::uplink::tls::hash(&key),
+            epoch: Epoch(epoch.max(crate::uplink::Ticket::epoch_in(&places.state).0)),
+        };
+        let fingerprint = tenure_trust::enrol::fingerprint(&world.identity().sign(&statement).hash());
+        world.fake.says(paths::ENROL, &serde_json::to_string(&EnrolAnswer { fingerprint }).unwrap());
+        let (places, ssh) = (places.clone(), ssh.clone());
+        let work = move || enrol(&places, &invitation, &ssh, now());
+        async move { tokio::task::spawn_blocking(work).await.unwrap() }
+    };
+    let standing = || (crate::uplink::Ticket::epoch_in(&places.state), places.state.join("tls.crt").exists());
+    ask(1).await.unwrap();
+    assert_eq!(standing(), (Epoch(1), true), "asked again, it states the same");
+    ask(2).await.unwrap();
+    assert_eq!(standing(), (Epoch(2), false), "the next chain waits for its own admission");
+    ask(1).await.unwrap();
+    assert_eq!(standing().0, Epoch(2), "never an earlier one");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ fn held(world: &World) -> usize {
 async fn the_whole_chain_goes_up_once_over_segments_and_restarts() {
     let world = World::new().await;
     world.fake.set(paths::RECORDS, Does::Takes);
-    let mut pusher = Pusher::new(world.setup.clone());
+    let mut pusher = Pusher::new(world.setup.clone(), Epoch(1));
     assert!(!pusher.waits().unwrap(), "there is nothing yet");
     // Three segments of 4 MiB, and a few records.
     world.write(30, 400_000);
@@ -32,7 +32,7 @@ async fn the_whole_chain_goes_up_once_over_segments_and_restarts() {
     assert_eq!(held(&world), 730);
     let requests = world.fake.held.lock().unwrap().requests;
     // Another process goes on from the cursor on the disk.
-    let mut again = Pusher::new(world.setup.clone());
+    let mut again = Pusher::new(world.setup.clone(), Epoch(1));
     assert!(!again.waits().unwrap());
     world.write(3, 10);
     push(&world, &mut again).await.unwrap();
@@ -45,14 +45,14 @@ async fn a_lost_answer_and_a_lost_cursor_repeat_nothing_that_counts() {
     let world = World::new().await;
     world.fake.set(paths::RECORDS, Does::Takes);
     world.write(1300, 10);
-    let mut pusher = Pusher::new(world.setup.clone());
+    let mut pusher = Pusher::new(world.setup.clone(), Epoch(1));
     *world.fake.loses.lock().unwrap() = 1;
     assert!(push(&world, &mut pusher).await.is_err());
     assert_eq!(pusher.sent(), Seq(0), "without an answer nothing is acknowledged");
     push(&world, &mut pusher).await.unwrap();
     assert_eq!((held(&world), pusher.sent()), (1300, Seq(1300)));
     std::fs::remove_dir_all(world.setup.places.state.join("spool")).unwrap();
-    let mut fresh = Pusher::new(world.setup.clone());
+    let mut fresh = Pusher::new(world.setup.clone(), Epoch(1));
     push(&world, &mut fresh).await.unwrap();
     assert_eq!((held(&world), fresh.sent()), (1300, Seq(1300)), "it is told where to go on");
     world.write(1, 10);
@@ -65,7 +65,7 @@ async fn a_controller_restored_from_a_backup_gets_the_rest_again() {
     let world = World::new().await;
     world.fake.set(paths::RECORDS, Does::Takes);
     world.write(20, 10);
-    let mut pusher = Pusher::new(world.setup.clone());
+    let mut pusher = Pusher::new(world.setup.clone(), Epoch(1));
     push(&world, &mut pusher).await.unwrap();
     world.fake.held.lock().unwrap().seqs.retain(|seq, _| *seq <= Seq(7));
     world.write(1, 10);
@@ -81,7 +81,7 @@ async fn a_half_line_is_not_sent_before_it_is_whole() {
     let path = world.setup.places.state.join("chain/0000000001-00000000000000000001.jsonl");
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 20]).unwrap();
-    let mut pusher = Pusher::new(world.setup.clone());
+    let mut pusher = Pusher::new(world.setup.clone(), Epoch(1));
     push(&world, &mut pusher).await.unwrap();
     assert_eq!(held(&world), 1);
     std::fs::write(&path, &whole).unwrap();
@@ -111,7 +111,7 @@ async fn lies_about_records_move_nothing() {
     ];
     for lie in lies {
         say(lie.clone());
-        let mut pusher = Pusher::new(world.setup.clone());
+        let mut pusher = Pusher::new(world.setup.clone(), Epoch(1));
         assert!(push(&world, &mut pusher).await.is_err(), "{lie:?}");
         assert_eq!(pusher.sent(), Seq(0), "{lie:?}");
     }
@@ -119,12 +119,12 @@ async fn lies_about_records_move_nothing() {
         [Does::Floods, Does::Breaks, Does::Says(503, vec![]), Does::Says(200, b"{\"taken\":1}".to_vec())]
     {
         world.fake.set(paths::RECORDS, does);
-        let mut pusher = Pusher::new(world.setup.clone());
+        let mut pusher = Pusher::new(world.setup.clone(), Epoch(1));
         assert!(push(&world, &mut pusher).await.is_err());
         assert_eq!(pusher.sent(), Seq(0));
     }
     world.fake.set(paths::RECORDS, Does::Takes);
-    let mut pusher = Pusher::new(world.setup.clone());
+    let mut pusher = Pusher::new(world.setup.clone(), Epoch(1));
     push(&world, &mut pusher).await.unwrap();
     assert_eq!(held(&world), 5, "and the honest one gets all of it");
 }
