@@ -99,7 +99,6 @@ enum Command {
     /// List how long security updates wait
     Patches(cmd_patches::Args),
     /// Open the password of a copy whose host is gone, and say how restic restores it
-    #[command(hide = true)]
     Recover(cmd_recover::Args),
 }
 

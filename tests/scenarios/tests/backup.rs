@@ -195,7 +195,8 @@ fn records(v: &Vaulted) -> Result<()> {
     let exported = v
         .fleet
         .web1
-        .sh("rm -f /root/chain && tenure-agent evidence export --out /root/chain && cat /root/chain")?;
+        .sh("rm -f /root/chain && tenure-agent evidence export --out /root/chain && grep -o '\"payload\":\"[^\"]*\"' /root/chain \
+             | cut -d'\"' -f4 | while read -r one; do echo \"$one\" | base64 -d; echo; done")?;
     let count = |what: &str| exported.stdout.matches(&format!("\"{what}\"")).count();
     let store = v.fleet.vault1.sh(&format!("find {STORE} -type f | wc -l"))?;
     match count("backup_sealed") >= 4 && count("drill_done") >= 1 {

@@ -162,7 +162,7 @@ fn lift_each(
     let absent = status.map(|s| s.board.absent.clone()).unwrap_or_default();
     let areas = match named {
         Some(area) => vec![area],
-        None => [Area::SshAccess, Area::Firewall, Area::Patch]
+        None => [Area::SshAccess, Area::Firewall, Area::Patch, Area::Backup]
             .into_iter()
             .filter(|area| !absent.contains(area))
             .collect(),

@@ -67,7 +67,7 @@ enum Command {
     /// Enrol with a controller: make this host's keys, show their fingerprint, wait until an operator has admitted them
     Enrol(EnrolArgs),
     /// Copies in the vault: make, list, restore, prove
-    #[command(subcommand, hide = true)]
+    #[command(subcommand)]
     Backup(backup::BackupCommand),
     /// Do the work of one run (what the agent starts)
     #[command(hide = true)]

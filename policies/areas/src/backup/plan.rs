@@ -242,8 +242,9 @@ pub(super) fn guard(desired: &Scheduled, plan: Plan<Step>, facts: &Facts) -> Res
 
 /// When to look again without a bell.
 pub(super) fn wake(desired: &Scheduled, facts: &Facts, now: Timestamp) -> Option<Timestamp> {
-    if facts.running.is_some() {
-        // Its end rings; this is for one that was begun by an agent that is gone.
+    if facts.running.is_some() || !facts.requests.is_empty() {
+        // A job's end rings; this is for one that was begun by an agent that is gone, and for a request that waits for a
+        // minute of its own.
         return now.checked_add(SignedDuration::from_secs(15)).ok();
     }
     schedule::due(&desired.section, &facts.ledger(), now, &desired.zone).into_iter().find_map(|due| match due

@@ -172,6 +172,9 @@ fn a_request_is_begun_once_and_an_old_one_is_given_up() {
     ask(&host, "r-1", 2);
     assert_eq!((turn(&host).verdict, host.running_job()), (Verdict::Compliant, None));
     ask(&host, "r-2", 0);
+    let next = Backup::wake(&scheduled(), &facts(&host), &host.now()).unwrap();
+    let waits = next.duration_since(host.now().wall);
+    assert!(waits.as_secs() <= 15, "a request that waits is looked at soon, not in {waits}");
     host.advance_ms(2 * HOUR);
     let report = turn(&host);
     assert_eq!(report.done[0].step, "give up the request r-1".replace("r-1", "r-2"));
