@@ -8,7 +8,7 @@ use tenure_scenarios::agent::SOON;
 use tenure_scenarios::clients::reach_as;
 use tenure_scenarios::fleet::{MARIT, PASSWORD, UNKNOWN};
 use tenure_scenarios::operator::DROP;
-use tenure_scenarios::{Fleet, Reach, Result, programs, reach};
+use tenure_scenarios::{Fleet, Reach, Result, reach};
 
 use crate::local::set;
 use crate::screen::{Screen, Stopped};
@@ -66,7 +66,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
         let took = fleet.await_trial()?;
         fleet.await_login_trial()?;
         Ok(format!(
-            "the bundle is verified against the root, the ruleset on trial after {} ms, old and new logins side by side",
+            "bundle verified against the root, ruleset on trial after {} ms, logins side by side",
             took.as_millis()
         ))
     })?;
@@ -87,7 +87,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
             other => return Err(format!("{other:?}").into()),
         }
         fleet.await_rest()?;
-        Ok("marit, from the office, in a session opened after the switch; by her key, so other logins are closed".into())
+        Ok("marit, from the office, in a new session; by her key, so other logins are closed".into())
     })?;
     matrix(screen, fleet)?;
     cut(screen, fleet)?;
@@ -175,8 +175,6 @@ fn cut(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
         for (name, text) in &policy()?.files {
             fleet.vault1.put(&format!("{folder}/{name}"), text.as_bytes(), "644")?;
         }
-        fleet.vault1.must(&["useradd", "-m", "-s", "/bin/bash", "admin"])?;
-        fleet.vault1.put("/usr/sbin/tenure-agent", &programs::bytes("tenure-agent")?, "755")?;
         let ruleset = || fleet.vault1.must(&["nft", "-s", "list", "ruleset"]);
         let before = ruleset()?;
         let words = ["tenure-agent", "plan", "--policy", folder, "--host", "vault1", "--json"];

@@ -1,5 +1,6 @@
 //! The demo's own people, keys and addresses: one file of the set, in the place of the example's `local.yaml`.
 
+use age::secrecy::ExposeSecret as _;
 use tenure_lab::repository;
 use tenure_scenarios::{Fleet, Policy, Result};
 
@@ -7,6 +8,15 @@ use tenure_scenarios::{Fleet, Policy, Result};
 pub(crate) const EXAMPLE: &str = "policies/examples/soworker";
 /// The file that the demo writes itself.
 pub(crate) const LOCAL: &str = "local.yaml";
+
+/// The secret halves of the recipients, each in a place of its own.
+pub(crate) const RECOVERY: [&str; 2] = ["/root/safe/marit.age", "/root/vaulted/jeroen.age"];
+/// Where the vault listens.
+pub(crate) const PORT: &str = "8422";
+/// Where it keeps the series.
+pub(crate) const STORE: &str = "/srv/vault";
+const RECIPIENTS: &str = "/root/keys/recipients";
+const JEROEN: &str = "/root/keys/jeroen";
 
 /// The example's files with the demo's own local one.
 pub(crate) fn set(fleet: &Fleet) -> Result<Policy> {
@@ -26,17 +36,32 @@ pub(crate) fn set(fleet: &Fleet) -> Result<Policy> {
     Ok(policy)
 }
 
+/// Makes what this file names: jeroen's key, and two age keys whose secret halves stay in places of their own.
+pub(crate) fn prepare(fleet: &Fleet) -> Result<()> {
+    let words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "jeroen", "-f", JEROEN];
+    fleet.office.must(&words)?;
+    let mut public = String::new();
+    for place in RECOVERY {
+        let identity = age::x25519::Identity::generate();
+        let secret = format!("{}\n", identity.to_string().expose_secret());
+        fleet.office.put(place, secret.as_bytes(), "600")?;
+        public += &format!("{}\n", identity.to_public());
+    }
+    Ok(fleet.office.put(RECIPIENTS, public.as_bytes(), "644")?)
+}
+
 fn text(fleet: &Fleet) -> Result<String> {
     let key = &fleet.marit_public;
     let until = &fleet.until;
-    let other = fleet.office.must(&[
-        "sh",
-        "-c",
-        "[ -e /root/keys/jeroen ] || ssh-keygen -q -t ed25519 -N '' -C jeroen -f /root/keys/jeroen; cat /root/keys/jeroen.pub",
-    ])?;
+    let other = fleet.office.get(&format!("{JEROEN}.pub"))?;
     let other = other.trim();
+    let recipients = fleet.office.get(RECIPIENTS)?;
+    let recipients = recipients.lines().map(|line| format!("\"{line}\"")).collect::<Vec<_>>().join(", ");
     Ok(format!(
         r#"# Who, from where, and which machines in the demo; made anew each time.
+# So often a machine speaks when nothing changes: short, for a demo.
+heartbeat: 15s
+
 networks:
   office: [203.0.113.9, "2001:db8:10::9"]
   resolvers: [198.51.100.53, "2001:db8:53::53"]
@@ -48,7 +73,11 @@ people:
   jeroen: {{ keys: ["{other}"], from: [office], until: "{until}" }}
 groups: {{ ops: [marit, jeroen] }}
 
-management: {{ who: [ops], confirm: {{ by: [person], within: 60s }} }}
+controller: {{ host: ctl1, port: 8441, site: Utrecht }}
+management: {{ who: [ops], confirm: {{ by: [ctl1, vault1, person], within: 60s }} }}
+recovery: {{ recipients: [{recipients}] }}
+vaults:
+  vault1: {{ host: vault1, port: {PORT}, store: {STORE}, keep_free: 100 MiB, quota: 20 GiB }}
 
 hosts:
   web1:
@@ -58,11 +87,13 @@ hosts:
     site: Amsterdam
     databases: {{ main: {{ postgresql: app, socket: /run/postgresql }} }}
   vault1: {{ profiles: [base], addresses: [198.51.100.7, "2001:db8:1::7"], environment: production, site: Delft }}
+  ctl1: {{ profiles: [base, centre], addresses: [198.51.100.20, "2001:db8:1::20"], environment: production, site: Utrecht }}
 
 tests:
   - {{ from: 203.0.113.9, to: web1, accept: [ssh, https], drop: [postgresql] }}
   - {{ from: 192.0.2.77, to: web1, accept: [https], drop: [ssh, postgresql, tcp/9000] }}
   - {{ from: "2001:db8:ff::77", to: web1, accept: [https], drop: [ssh, postgresql, tcp/9000] }}
+  - {{ from: 203.0.113.9, to: ctl1, accept: [ssh, tcp/8443], drop: [https] }}
   - {{ from: web1, to: 198.51.100.7, user: _apt, accept: [http, https] }}
   - {{ from: web1, to: 198.51.100.7, user: deploy, drop: [http, https] }}
   - {{ from: web1, to: 192.0.2.77, drop: [https, smtp] }}

@@ -22,7 +22,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
         let broken = set(fleet)?
             .with("from: [office]", "from: [offce]")
             .with("patch: observe }", "patch: observ }")
-            .with("drop: [ssh, https]", "accept: [ssh], drop: [https]");
+            .with("drop: [ssh, https, tcp/8422]", "accept: [ssh], drop: [https, tcp/8422]");
         fleet.write_set(&broken)?;
         let output = fleet.tenure(&["check", "set"])?;
         if output.status != 78 {
@@ -40,7 +40,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
         screen.line(&format!("            {line}"));
     }
     screen.step("key", "an operator's key and the root", || {
-        fleet.make_operator("marit", "soworker")?;
+        fleet.make_chief_of("soworker")?;
         fleet.place_root("marit")?;
         Ok("marit's key, encrypted; the root carried to web1 by hand".to_owned())
     })?;

@@ -9,7 +9,7 @@ use tenure_lab::Stopwatch;
 use tenure_scenarios::Result;
 
 /// Columns before the result.
-const WIDTH: usize = 88;
+const WIDTH: usize = 100;
 
 /// A step did not hold; what to say has been said.
 #[derive(Debug)]

@@ -36,10 +36,12 @@ async def main():
 asyncio.run(main())
 "#;
 
-/// The unit of the listener on a host; vault1's port 80 is the package archive's.
+/// The unit of the listener on a host; vault1's port 80 is the package archive's, and 5432 a real PostgreSQL's where one
+/// is installed.
 #[must_use]
-pub fn listener_unit(host: &str) -> String {
-    let free = LISTENED.iter().filter(|port| host != "vault1" || **port != 80);
+pub fn listener_unit(host: &str, postgresql: bool) -> String {
+    let taken = |port: u16| (host == "vault1" && port == 80) || (postgresql && port == 5432);
+    let free = LISTENED.iter().filter(|port| !taken(**port));
     let ports = free.map(ToString::to_string).collect::<Vec<_>>().join(" ");
     format!(
         "[Unit]\nDescription=Listeners of the lab\n[Service]\nExecStart=/usr/bin/python3 /usr/local/lib/lab-listener.py \

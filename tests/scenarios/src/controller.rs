@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tenure_lab::{Host, wait_for};
-use tenure_trust::MachineRole;
+pub use tenure_trust::MachineRole;
 
 use crate::agent::SOON;
 use crate::fleet::Fleet;
@@ -47,9 +47,17 @@ impl Fleet {
     /// # Errors
     /// When the tool refuses.
     pub fn make_chief(&self) -> Result<()> {
+        self.make_chief_of("lab")
+    }
+
+    /// The same for a fleet of this name.
+    ///
+    /// # Errors
+    /// When the tool refuses.
+    pub fn make_chief_of(&self, fleet: &str) -> Result<()> {
         self.office.put(&format!("{DESK}/pass"), b"a long enough passphrase", "600")?;
         self.tenure_must(&["key", "create", "marit", "--passphrase-file", "pass"])?;
-        let mut words = vec!["root", "create", "--fleet", "lab"];
+        let mut words = vec!["root", "create", "--fleet", fleet];
         for role in ["--root-key", "--policy-key", "--admission-key", "--order-key"] {
             words.extend([role, "marit.pub"]);
         }

@@ -81,10 +81,11 @@ impl Fleet {
         stranger.put(MARIT, office.get(MARIT)?.as_bytes(), "600")?;
         let marit_public = office.get(&format!("{MARIT}.pub"))?.trim().to_owned();
         for host in [&web1, &vault1, &stranger] {
+            let postgresql = host.exec(&["test", "-d", "/etc/postgresql"])?.ok();
             host.put("/usr/local/lib/lab-listener.py", LISTENER.as_bytes(), "644")?;
             host.put(
                 "/etc/systemd/system/lab-listener.service",
-                listener_unit(host.name()).as_bytes(),
+                listener_unit(host.name(), postgresql).as_bytes(),
                 "644",
             )?;
             host.must(&["systemctl", "enable", "-q", "--now", "lab-listener"])?;
