@@ -405,7 +405,8 @@ fn a_value_is_explained_from_policy_with_origin_and_reason() {
     let own = lines.iter().position(|line| key(line)).expect("the logins' opening is explained");
     assert!(lines[own].ends_with("tcp/22 from office"), "{}", ran.out);
     assert!(
-        lines[own + 1].contains("fleet.yaml:") && lines[own + 1].contains("profile base lets ops log in as admin"),
+        lines[own + 1].contains("fleet.yaml:")
+            && lines[own + 1].contains("profile base lets ops log in as admin"),
         "{}",
         ran.out
     );

@@ -1,0 +1,176 @@
+//! Step 8: web1's copies go to vault1 as jobs, stock restic judges them, nothing sent from web1 changes what stands there,
+//! and a drill restores the dump.
+
+use serde_json::Value;
+use tenure_lab::Output;
+use tenure_scenarios::{Fleet, Result};
+
+use crate::local::{PORT, STORE};
+use crate::screen::{Screen, Stopped};
+use crate::site::ROWS;
+
+const VAULT: &str = "198.51.100.7";
+const KEY: &str = "/var/lib/tenure/ssh.key";
+const KNOWN: &str = "/root/known_hosts";
+const NIGHTLY: &str = "example-client/web1/nightly";
+const SERVER: &str = "web1/web1/server";
+const UPLOADS: &str = "/srv/app/uploads/client42";
+
+/// Shows backups.
+pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
+    screen.section(
+        8,
+        "Backup",
+        "web1 to vault1, by jobs of the agent's; the vault has no key to what it keeps",
+    );
+    let mut ran = Vec::new();
+    for (set, what) in [
+        ("server", "the whole server and the client's data on it"),
+        ("nightly", "databases and uploads, the host's and the client's"),
+    ] {
+        screen.step(set, what, || {
+            let mut done = run(fleet, set)?;
+            let said = sealed(&done);
+            ran.append(&mut done);
+            Ok(said)
+        })?;
+    }
+    screen.step("restic", "stock restic reads the copies through the read-only view", || {
+        let vault1 = fleet.vault1.must(&["tenure-vault", "identity", "--json"])?;
+        let identity: Value = serde_json::from_str(&vault1)?;
+        let line = format!("[{VAULT}]:{PORT} {}\n", identity["ssh"].as_str().unwrap_or_default());
+        fleet.web1.put(KNOWN, line.as_bytes(), "644")?;
+        for series in [SERVER, NIGHTLY] {
+            let check = restic(fleet, series, &generation(&ran, series), &["check", "--read-data"])?;
+            if !check.ok() || !check.said().contains("no errors were found") {
+                return Err(format!("{series}: {}", check.said()).into());
+            }
+        }
+        let version = fleet.web1.must(&["restic", "version"])?;
+        let version = version.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        Ok(format!("stock {version} over SFTP: check --read-data of 2 repositories, no errors"))
+    })?;
+    screen.step("restore", "restic restores, diff -r compares", || {
+        let words = ["restore", "latest", "--target", "/srv/scratch/back"];
+        let restored = restic(fleet, NIGHTLY, &generation(&ran, NIGHTLY), &words)?;
+        let line = format!(
+            "diff -r --no-dereference {UPLOADS} /srv/scratch/back{UPLOADS} \
+             && list() {{ cd $1 && find . -printf '%P %y %m %u %g %l %T@\\n' | sort; }} \
+             && [ \"$(list {UPLOADS})\" = \"$(list /srv/scratch/back{UPLOADS})\" ] \
+             && pg_restore -l /srv/scratch/back/tenure-dumps/main.pgdump | grep -c 'TABLE DATA client_42 campaigns'"
+        );
+        let same = fleet.web1.sh(&line)?;
+        if !restored.ok() || !same.ok() {
+            return Err(format!("{}\n{}", restored.said(), same.said()).into());
+        }
+        Ok("the client's nightly copy: diff -r identical, with owners, modes, times; dump readable".to_owned())
+    })?;
+    screen.step("refused", "writes from web1 to what stands there", || {
+        refused(fleet, &generation(&ran, NIGHTLY))
+    })?;
+    screen.step("drill", "the dump is restored into a scratch PostgreSQL", || {
+        let said = fleet.web1.exec_fed(&["tenure-agent", "backup", "drill", "--json"], None, 300)?;
+        let facts: Vec<Value> = serde_json::from_str(&said.stdout).map_err(|_| said.said())?;
+        let held = !facts.is_empty() && facts.iter().all(|fact| fact["held"] == true);
+        let rows: Vec<String> = facts.iter().map(|fact| fact["rows"].to_string()).collect();
+        if !said.ok() || !held || !rows.contains(&ROWS.to_string()) {
+            return Err(said.said().into());
+        }
+        Ok(format!(
+            "{} dumps into a scratch PostgreSQL: {} rows, as many as were dumped",
+            facts.len(),
+            rows.join(" and ")
+        ))
+    })
+}
+
+fn run(fleet: &Fleet, set: &str) -> Result<Vec<Value>> {
+    let said = fleet.web1.exec_fed(&["tenure-agent", "backup", "run", set, "--json"], None, 400)?;
+    let ran: Vec<Value> = serde_json::from_str(&said.stdout).map_err(|e| format!("{e}: {}", said.said()))?;
+    if ran.is_empty() || ran.iter().any(|one| !one["sealed"].is_object()) {
+        return Err(format!("{ran:#?}\n{}", crate::centre::journal(&fleet.web1)).into());
+    }
+    Ok(ran)
+}
+
+fn sealed(ran: &[Value]) -> String {
+    let one = |one: &Value| {
+        let short = one["sealed"]["receipt"].as_str().unwrap_or_default();
+        let short = short.rsplit(':').next().unwrap_or_default();
+        let series = one["series"].as_str().unwrap_or_default();
+        format!(
+            "{} receipt {}",
+            series.trim_end_matches("/server").trim_end_matches("/nightly"),
+            short.get(..8).unwrap_or(short)
+        )
+    };
+    format!("sealed and receipted: {}", ran.iter().map(one).collect::<Vec<_>>().join(" · "))
+}
+
+/// `2026-11-25.1` of the last run of a series.
+fn generation(ran: &[Value], series: &str) -> String {
+    let id = ran.iter().rfind(|one| one["series"] == series).map(|one| &one["sealed"]["generation"]);
+    id.map(|id| format!("{}.{}", id["date"].as_str().unwrap_or_default(), id["number"])).unwrap_or_default()
+}
+
+/// Stock restic as web1 can: its own admitted key, and the password that stands on it.
+fn restic(fleet: &Fleet, series: &str, generation: &str, words: &[&str]) -> Result<Output> {
+    let ssh = format!(
+        "sftp.command=ssh -i {KEY} -p {PORT} -o UserKnownHostsFile={KNOWN} -o BatchMode=yes tenure@{VAULT} -s sftp"
+    );
+    let repository = format!("sftp:tenure@{VAULT}:/{series}/{generation}@last-seal");
+    let password = format!("/var/lib/tenure/keys/{series}/{generation}/password");
+    let first = [
+        "env",
+        "HOME=/root",
+        "restic",
+        "--no-cache",
+        "-o",
+        &ssh,
+        "-r",
+        &repository,
+        "--password-file",
+        &password,
+    ];
+    Ok(fleet.web1.exec_fed(&[&first[..], words].concat(), None, 300)?)
+}
+
+fn refused(fleet: &Fleet, generation: &str) -> Result<String> {
+    let view = format!("/{NIGHTLY}/{generation}@last-seal");
+    let store = || {
+        // series' journals move on by themselves when a date closes
+        let line = format!("cd {STORE} && find . -type f ! -name series.journal | sort | xargs sha256sum");
+        fleet.vault1.must(&["sh", "-c", &line])
+    };
+    let sftp = |line: &str| {
+        let command = format!(
+            "sftp -i {KEY} -P {PORT} -o UserKnownHostsFile={KNOWN} -o BatchMode=yes -b - tenure@{VAULT}"
+        );
+        fleet.web1.exec_fed(&["sh", "-c", &command], Some(format!("{line}\n").as_bytes()), 60)
+    };
+    let before = store()?;
+    fleet.web1.put("/root/evil", b"evil", "644")?;
+    if !sftp(&format!("get {view}/config /root/config"))?.ok() {
+        return Err("not even reading works: the refusals would say nothing".into());
+    }
+    let tries = [
+        format!("put /root/evil {view}/config"),
+        format!("put /root/evil {view}/index/{}", "0".repeat(64)),
+        format!("rename {view}/config {view}/locks/x"),
+        format!("rm {view}/config"),
+        format!("rmdir {view}/data"),
+        format!("chmod 777 {view}/config"),
+    ];
+    for line in &tries {
+        if sftp(line)?.ok() {
+            return Err(format!("`{line}` was not refused").into());
+        }
+    }
+    if store()? != before {
+        return Err("the store has changed".into());
+    }
+    Ok(format!(
+        "overwrite, add, rename, delete from web1: refused {0} of {0}, not a byte changed",
+        tries.len()
+    ))
+}
