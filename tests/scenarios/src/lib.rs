@@ -6,6 +6,7 @@ pub mod agent;
 pub mod clients;
 pub mod controller;
 pub mod fleet;
+pub mod linked;
 pub mod operator;
 pub mod policy;
 pub mod programs;

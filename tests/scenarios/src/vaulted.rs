@@ -24,12 +24,21 @@ pub const KNOWN: &str = "/root/known_hosts";
 /// The store on vault1.
 pub const STORE: &str = "/srv/backups";
 
+/// The unit of a vault that the lab itself starts.
+const LAB_UNIT: &str = "tenure-vault-lab";
+
 /// How long one run may take here.
 pub const RUN: Duration = Duration::from_secs(110);
 
 /// web1 backs up to vault1: the server set at 06:00, 14:00 and 22:00, the nightly set at `nightly`.
 #[must_use]
 pub fn policy(fleet: &Fleet, recipients: &[String], nightly: &str) -> Policy {
+    backed_up(fleet.usual(), recipients, nightly)
+}
+
+/// The same on top of another policy.
+#[must_use]
+pub fn backed_up(policy: Policy, recipients: &[String], nightly: &str) -> Policy {
     let backup = format!(
         "    backup:
       server: {{ at: [\"06:00\", \"14:00\", \"22:00\"], paths: [/srv, /etc], databases: [main] }}
@@ -52,8 +61,7 @@ pub fn policy(fleet: &Fleet, recipients: &[String], nightly: &str) -> Policy {
     classes:
       uploads: { in: files, keep_at_most: 2 years }
 ";
-    fleet
-        .usual()
+    policy
         .with("mode: { firewall: enforce, access: enforce, patch: observe }", "mode: { backup: enforce }")
         .with("    patch: { security_within", &format!("{backup}    patch: {{ security_within"))
         .with(
@@ -76,8 +84,9 @@ pub fn policy(fleet: &Fleet, recipients: &[String], nightly: &str) -> Policy {
 pub struct Vaulted {
     /// The fleet.
     pub fleet: Fleet,
-    recipients: Vec<String>,
-    version: u32,
+    pub(crate) recipients: Vec<String>,
+    pub(crate) version: u32,
+    pub(crate) unit: &'static str,
 }
 
 impl Vaulted {
@@ -107,7 +116,7 @@ impl Vaulted {
             host.must(&["install", "-d", "-m", "755", DROP])?;
         }
         fleet.configure_signed()?;
-        let vaulted = Self { fleet, recipients: recipients.to_vec(), version: 1 };
+        let vaulted = Self { fleet, recipients: recipients.to_vec(), version: 1, unit: LAB_UNIT };
         vaulted.admit()?;
         vaulted.deliver("03:30")?;
         vaulted.start_vault()?;
@@ -227,15 +236,18 @@ impl Vaulted {
     /// # Errors
     /// When the lab fails.
     pub fn kill_vault(&self) -> Result<()> {
-        self.fleet.vault1.sh("systemctl kill -s KILL tenure-vault-lab; while pgrep -x tenure-vault >/dev/null; do sleep 0.1; done")?;
+        self.fleet.vault1.sh(&format!(
+            "systemctl kill -s KILL {}; while pgrep -x tenure-vault >/dev/null; do sleep 0.1; done",
+            self.unit
+        ))?;
         Ok(())
     }
 
     /// The end of the vault's journal.
     #[must_use]
     pub fn vault_journal(&self) -> String {
-        let line = "journalctl --no-pager -n 40 -u tenure-vault-lab";
-        self.fleet.vault1.sh(line).map(|output| output.said()).unwrap_or_default()
+        let line = format!("journalctl --no-pager -n 40 -u {}", self.unit);
+        self.fleet.vault1.sh(&line).map(|output| output.said()).unwrap_or_default()
     }
 
     /// The end of the agent's and its jobs' journals, and the runs' own step journals.
@@ -296,7 +308,7 @@ impl Vaulted {
 }
 
 /// What web1 has: files of its own, a tenant's uploads, a database with a schema of the tenant's.
-fn data(fleet: &Fleet) -> Result<()> {
+pub(crate) fn data(fleet: &Fleet) -> Result<()> {
     let make = "set -e
         useradd -m -s /usr/sbin/nologin client
         mkdir -p /srv/app/client/deep /srv/app/shared

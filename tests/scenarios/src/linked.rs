@@ -1,0 +1,159 @@
+//! A fleet with everything at work together: web1 with data, a vault on vault1 and the controller on ctl1; both machines
+//! enrolled and admitted by the tool, policy published and pulled.
+
+use serde_json::Value;
+use tenure_lab::{Host, Options, wait_for};
+use tenure_trust::MachineRole;
+
+use crate::agent::SOON;
+use crate::controller::{HOSTS, STATE};
+use crate::fleet::Fleet;
+use crate::operator::DESK;
+use crate::vaulted::{self, STORE, Vaulted};
+use crate::{Policy, Result, programs};
+
+/// The promises beside the nightly copy, in the tenant's words.
+const PROMISES: &str = "promises:
+      - { says: \"op een fysiek andere server\", means: backup.offhost }
+      - { says: \"voor elke dag van de week\", means: backup.ring }
+      - { says: \"2 jaar bewaard\", means: retention }
+      - { says: \"private keys en toegestane ip adressen\", means: access.key_and_address }
+      - { says: \"actueel gehouden waar nodig\", means: patch.security }
+      - { says: \"uiterlijk 1 maand na beëindiging verwijderd\", means: purge, within: 1 month }
+      - { says: \"een verwerkersovereenkomst\", means: agreement }
+";
+
+/// What is published: backups, the controller, more promises, and a heartbeat that a test can wait for.
+#[must_use]
+pub fn policy(fleet: &Fleet, recipients: &[String], nightly: &str) -> Policy {
+    vaulted::backed_up(fleet.controlled(), recipients, nightly)
+        .with("valid_for: 90d\n", "valid_for: 90d\nheartbeat: 20s\n")
+        .with("ctl1: { profiles: [web]", "ctl1: { profiles: [quiet]")
+        .with(
+            "mode: { backup: enforce }",
+            "mode: { firewall: enforce, access: enforce, patch: observe, backup: enforce }",
+        )
+        .with("promises:\n", PROMISES)
+}
+
+impl Vaulted {
+    /// Brings everything up and waits until both agents and the vault have reported.
+    ///
+    /// # Errors
+    /// When anything of that does not hold.
+    pub fn linked(topic: &str, recipients: &[String]) -> Result<Self> {
+        let options = Options { packages: vec!["postgresql".into(), "restic".into()], keep: false };
+        let fleet = Fleet::up_with(&format!("{topic}-{}", std::process::id()), &HOSTS, &options)?;
+        vaulted::data(&fleet)?;
+        fleet.make_chief()?;
+        fleet.start_controller()?;
+        install(&fleet.vault1)?;
+        let roles = [
+            (&fleet.web1, MachineRole::Host),
+            (&fleet.vault1, MachineRole::Host),
+            (&fleet.vault1, MachineRole::Vault),
+        ];
+        for (machine, role) in roles {
+            let fingerprint = fleet.enrol(machine, role)?;
+            fleet.admit(machine.name(), role, &fingerprint)?;
+        }
+        let mut linked = Self { fleet, recipients: recipients.to_vec(), version: 0, unit: "tenure-vault" };
+        linked.publish("03:30")?;
+        linked.fleet.vault1.must(&["systemctl", "start", "tenure-vault"])?;
+        linked.fleet.start_agent_on(&linked.fleet.vault1)?;
+        linked.fleet.start_agent()?;
+        linked.fleet.confirm_soon()?;
+        linked.fleet.await_rest()?;
+        for (machine, role) in [("web1", "host"), ("vault1", "host"), ("vault1", "vault")] {
+            wait_for(&format!("records of {machine} as {role}"), SOON, || {
+                linked.fleet.held_of(machine, role) > 0
+            })
+            .map_err(|why| format!("{why}\n{}\n{:#}", linked.journals(), linked.fleet.controller_status()))?;
+        }
+        Ok(linked)
+    }
+
+    /// Signs and publishes the next version, with the nightly set at this time.
+    ///
+    /// # Errors
+    /// When the tool or the controller refuses.
+    pub fn publish(&mut self, nightly: &str) -> Result<()> {
+        self.version += 1;
+        self.fleet.publish(&policy(&self.fleet, &self.recipients, nightly), self.version)
+    }
+
+    /// `tenure NOUN --json` at marit's desk: what it shows, and its exit code.
+    ///
+    /// # Errors
+    /// When it answers no JSON.
+    pub fn shown(&self, noun: &str) -> Result<(Value, i32)> {
+        let output = self.fleet.tenure(&[noun, "--json"])?;
+        let value =
+            serde_json::from_str(&output.stdout).map_err(|e| format!("tenure {noun}: {e}: {output:?}"))?;
+        Ok((value, output.status))
+    }
+
+    /// The row of a duty as it is judged now; null when there is none.
+    #[must_use]
+    pub fn duty(&self, duty: &str) -> Value {
+        let view = self.shown("obligations").map(|(view, _)| view).unwrap_or_default();
+        let rows = view["obligations"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["duty"] == duty).unwrap_or_default()
+    }
+
+    /// Waits until a duty is in this state; gives its row.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub fn await_duty(&self, duty: &str, state: &str) -> Result<Value> {
+        let mut row = Value::Null;
+        let told = wait_for(&format!("{duty} to be {state}"), SOON * 2, || {
+            row = self.duty(duty);
+            row["state"] == state
+        });
+        told.map(|_| ()).map_err(|why| format!("{why}, and it is {row:#}\n{}", self.journals()))?;
+        Ok(row)
+    }
+}
+
+impl Fleet {
+    /// The chain of a machine as the controller holds it, brought to marit's desk as `FILE`, and its text.
+    ///
+    /// # Errors
+    /// When the controller does not give it.
+    pub fn held_chain(&self, machine: &str, role: &str, file: &str) -> Result<String> {
+        let login = "read -r password < password; printf '{\"user\":\"marit\",\"password\":\"%s\"}' \"$password\" \
+                     | curl -sf --cacert ca.crt --data-binary @- https://198.51.100.20:8443/api/v1/login \
+                     | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"token\"])'";
+        let ask = "curl -sf --cacert ca.crt -H \"Authorization: Bearer $session\" \
+                   \"https://198.51.100.20:8443/api/v1/hosts/$1/export?role=$2\" > \"$3\" && cat \"$3\"";
+        let line = format!("cd {DESK} && session=$({login}) && {ask}");
+        Ok(self.office.must(&["sh", "-c", &line, "sh", machine, role, file])?)
+    }
+
+    /// Asks the controller's database, as whoever looks into it with a foreign tool: the first column of the first row.
+    ///
+    /// # Errors
+    /// When the question is none.
+    pub fn database(&self, question: &str) -> Result<String> {
+        let line = format!(
+            "import sqlite3; print(sqlite3.connect('file:{STATE}/controller.db?mode=ro', uri=True).execute('''{question}''').fetchone()[0])"
+        );
+        Ok(self.ctl1().must(&["python3", "-c", &line])?.trim().to_owned())
+    }
+}
+
+/// The vault's user, places, program and unit, as its package makes them; and the agent beside it.
+fn install(vault1: &Host) -> Result<()> {
+    vault1.must(&["useradd", "--system", "--home-dir", "/var/lib/tenure-vault", "tenure-vault"])?;
+    for dir in ["/var/lib/tenure-vault", STORE] {
+        vault1.must(&["install", "-d", "-o", "tenure-vault", "-g", "tenure-vault", "-m", "700", dir])?;
+    }
+    for program in ["tenure-vault", "tenure-agent"] {
+        vault1.put(&format!("/usr/sbin/{program}"), &programs::bytes(program)?, "755")?;
+    }
+    let unit = std::fs::read(tenure_lab::repository().join("agent/vault/units/tenure-vault.service"))?;
+    vault1.put("/etc/systemd/system/tenure-vault.service", &unit, "644")?;
+    vault1.must(&["systemctl", "daemon-reload"])?;
+    Ok(())
+}
