@@ -6,7 +6,6 @@ use std::time::Duration;
 use age::x25519::Identity;
 use serde_json::Value;
 use tenure_lab::wait_for;
-use tenure_scenarios::agent::SOON;
 use tenure_scenarios::vaulted::{RUN, STORE, Vaulted};
 use tenure_scenarios::{Result, all_held};
 
@@ -21,7 +20,7 @@ fn begun(v: &Vaulted, step: &str) -> Result<tenure_lab::Running> {
     let running = web1.spawn(&["tenure-agent", "backup", "run", SERIES])?;
     let before: usize = before.trim().parse().unwrap_or_default();
     let line = format!("cat /var/lib/tenure/jobs/*.jsonl | tail -n +{} | grep -c '\"{step}\"'", before + 1);
-    wait_for(&format!("the step {step}"), SOON, || web1.sh(&line).is_ok_and(|o| o.stdout.trim() != "0"))
+    wait_for(&format!("the step {step}"), RUN, || web1.sh(&line).is_ok_and(|o| o.stdout.trim() != "0"))
         .map_err(|why| format!("{why}\n{}", v.journals()))?;
     Ok(running)
 }

@@ -172,7 +172,8 @@ fn a_request_is_begun_once_and_an_old_one_is_given_up() {
     ask(&host, "r-1", 2);
     assert_eq!((turn(&host).verdict, host.running_job()), (Verdict::Compliant, None));
     ask(&host, "r-2", 0);
-    let next = Backup::wake(&scheduled(), &facts(&host), &host.now()).unwrap();
+    let seen = Backup::observe(&host, &scheduled()).unwrap();
+    let next = Backup::wake(&scheduled(), &seen, &host.now()).unwrap();
     let waits = next.duration_since(host.now().wall);
     assert!(waits.as_secs() <= 15, "a request that waits is looked at soon, not in {waits}");
     host.advance_ms(2 * HOUR);
