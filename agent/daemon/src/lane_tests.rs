@@ -274,6 +274,8 @@ fn before_the_floor_drift_is_restored_and_the_verdict_is_unknown() {
     bench.pass(&lane, Reason::Start);
     bench.confirm();
     bench.pass(&lane, Reason::Operator);
+    // The floor rises with what the recorder has written.
+    bench.tools.recorder.settle();
     *bench.wrong.lock().expect("whole") = Some("1970-01-01T00:10:00Z".parse().expect("a time"));
     let listing = bench.fake.nft_listing();
     bench.fake.nft_as(1, "nft", r#"{"nftables":[{"flush":{"ruleset":null}}]}"#).expect("flushed");
