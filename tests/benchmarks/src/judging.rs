@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tenure_lab::Stopwatch;
 use tenure_obligations::input::{Content, HostBackups, HostSeal, HostSlot, HostSlotState};
+use tenure_obligations::view::Judgement;
 use tenure_obligations::{Input, Newest, RecordRef, Reported, judge};
 use tenure_policy::bundles::{DutyBook, PromiseDuty, SeriesSection, VaultPolicy};
 use tenure_policy::calendar::Zone;
@@ -25,27 +26,13 @@ const ROUNDS: usize = 5;
 /// One row: the median of some rounds.
 pub(crate) fn judging() -> Result<()> {
     let now: Timestamp = "2026-11-22T13:03:00Z".parse()?;
-    let fleet = Fleet::new(now)?;
-    let series_since = BTreeMap::new();
-    let input = Input {
-        book: &fleet.book,
-        version: Some(PolicyVersion(7)),
-        hosts: &fleet.hosts,
-        vaults: &fleet.vaults,
-        machines: &fleet.machines,
-        issued: None,
-        series_since: &series_since,
-        now,
-    };
+    let fleet = Fleet::new(HOSTS, now)?;
     let mut times = Vec::new();
     let mut counts = String::new();
     for _ in 0..ROUNDS {
         let watch = Stopwatch::start();
-        let judgement = judge(&input)?;
+        let judgement = fleet.judge(now)?;
         times.push(watch.elapsed().as_secs_f64() * 1000.0);
-        if judgement.obligations.len() != HOSTS * TENANTS_A_HOST * DUTIES_A_TENANT {
-            return Err(format!("{} duties were judged", judgement.obligations.len()).into());
-        }
         counts = judgement.head.counts.to_string();
     }
     let median = crate::numbers::quantile(&times, 0.5);
@@ -66,13 +53,12 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn new(now: Timestamp) -> Result<Self> {
+    fn new(hosts: usize, now: Timestamp) -> Result<Self> {
         let folder = tenure_lab::repository().join("policies/examples/soworker");
         let mut texts = BTreeMap::new();
         for name in ["fleet.yaml", "local.yaml", "tenants/example-client.yaml"] {
             texts.insert(name.to_owned(), std::fs::read_to_string(folder.join(name))?);
         }
-        texts.insert("controller.yaml".into(), "controller: { host: vault1, port: 8441 }\n".into());
         let set = tenure_policy::load(&texts).map_err(|faults| faults.to_string())?;
         let mut book = set.duty_book().ok_or("the example has no controller")?;
         let zone = Zone::named(&book.timezone)?;
@@ -91,7 +77,7 @@ impl Fleet {
         };
         (book.machines, book.tenants) = (BTreeMap::new(), BTreeMap::new());
         let mut held = Vec::new();
-        for number in 0..HOSTS {
+        for number in 0..hosts {
             let name = HostName::new(format!("web{number}"))?;
             let owners: Vec<TenantId> = (0..TENANTS_A_HOST)
                 .map(|n| TenantId::new(format!("tenant-{number}-{n}")))
@@ -133,6 +119,27 @@ impl Fleet {
         fleet.vaults = vaults;
         fleet.book = book;
         Ok(fleet)
+    }
+}
+
+impl Fleet {
+    fn judge(&self, now: Timestamp) -> Result<Judgement> {
+        let series_since = BTreeMap::new();
+        let judgement = judge(&Input {
+            book: &self.book,
+            version: Some(PolicyVersion(7)),
+            hosts: &self.hosts,
+            vaults: &self.vaults,
+            machines: &self.machines,
+            issued: None,
+            series_since: &series_since,
+            now,
+        })?;
+        let asked = self.book.tenants.len() * DUTIES_A_TENANT;
+        match judgement.obligations.len() {
+            judged if judged == asked => Ok(judgement),
+            judged => Err(format!("{judged} duties were judged instead of {asked}").into()),
+        }
     }
 }
 
@@ -253,4 +260,17 @@ fn reported(now: Timestamp, areas: impl IntoIterator<Item = (&'static str, Newes
         reported.areas.insert(AreaName::new(area)?, newest);
     }
     Ok(reported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_fleet_of_the_example_is_judged() {
+        let now: Timestamp = "2026-11-22T13:03:00Z".parse().expect("a time");
+        let fleet = Fleet::new(2, now).expect("the example serves as a template");
+        assert_eq!(fleet.book.tenants.len(), 2 * TENANTS_A_HOST);
+        fleet.judge(now).expect("each tenant's duties are judged");
+    }
 }
