@@ -158,6 +158,15 @@ pub struct ActReport {
     pub done: Vec<Done>,
 }
 
+/// What a pass saw of the host before it acts.
+#[derive(Debug, Clone)]
+pub enum Look<Facts> {
+    /// All that [`AreaSpec::observe`] sees.
+    Whole(Facts),
+    /// Enough to put back what stood there: nothing is judged by it and nothing of it is reported.
+    Part(Facts),
+}
+
 /// One area. A new area is one folder, one line in the list, one section of `HostPolicy`.
 pub trait AreaSpec {
     /// The area's name in records and on screens.
@@ -178,6 +187,14 @@ pub trait AreaSpec {
     /// # Errors
     /// [`Unknown`] when the host cannot be judged.
     fn observe(host: &dyn HostRead, desired: &Self::Desired) -> Result<Self::Facts, Unknown>;
+    /// The first look of a pass that may act. When something of ours was changed, what only tells how the rest stands may be
+    /// left for the look after acting, so that it is back the sooner.
+    ///
+    /// # Errors
+    /// As [`Self::observe`].
+    fn first_look(host: &dyn HostRead, desired: &Self::Desired) -> Result<Look<Self::Facts>, Unknown> {
+        Self::observe(host, desired).map(Look::Whole)
+    }
     /// Decides. Pure; also run by the controller on reported facts.
     fn plan(desired: &Self::Desired, facts: &Self::Facts, now: &Now) -> Plan<Self::Step>;
     /// Lets the plan through or refuses it. Pure.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tenure_policy::resolved::Mode;
 use tenure_trust::{AreaName, Hash};
 
-use crate::area::{ActReport, AreaSpec, Done, Finding, Now, Pending, Plan, Refusal, Unknown, Weight};
+use crate::area::{ActReport, AreaSpec, Done, Finding, Look, Now, Pending, Plan, Refusal, Unknown, Weight};
 use crate::port::{HostRead, HostWrite};
 
 /// Facts of an area are at most this many bytes as JSON; above, the verdict is unknown.
@@ -147,11 +147,12 @@ pub fn pass<A: AreaSpec>(
     now: &dyn Fn() -> Now,
 ) -> Report {
     let mut out = Draft::new::<A>(mode, now().wall);
-    let facts = match observe_and_remember::<A>(desired, read, write, now, &mut out) {
-        Ok(facts) => facts,
+    let seen = observe_and_remember::<A>(desired, mode, read, write, now, &mut out)
+        .and_then(|look| planned::<A>(desired, look, read, now));
+    let (facts, plan) = match seen {
+        Ok(seen) => seen,
         Err(unknown) => return out.unknown(unknown),
     };
-    let plan = A::plan(desired, &facts, &now());
     out.plan = Some(view::<A>(&plan));
     if plan.is_empty() || mode == Mode::Observe {
         return out.judge::<A>(&facts, plan);
@@ -178,20 +179,46 @@ pub fn pass<A: AreaSpec>(
     }
 }
 
+/// What was seen and what is to do. Half a look is enough for a plan that will be carried out, and for nothing else.
+fn planned<A: AreaSpec>(
+    desired: &A::Desired,
+    look: Look<A::Facts>,
+    read: &dyn HostRead,
+    now: &dyn Fn() -> Now,
+) -> Result<(A::Facts, Plan<A::Step>), Unknown> {
+    let facts = match look {
+        Look::Whole(facts) => facts,
+        Look::Part(facts) => {
+            let plan = A::plan(desired, &facts, &now());
+            if !plan.is_empty() && A::guard(desired, plan.clone(), &facts).is_ok() {
+                return Ok((facts, plan));
+            }
+            A::observe(read, desired)?
+        }
+    };
+    let plan = A::plan(desired, &facts, &now());
+    Ok((facts, plan))
+}
+
 /// Looks, and writes down what the area must remember; a memory that cannot be kept makes the area unknown,
 /// because whatever is judged by its age would never come due.
 fn observe_and_remember<A: AreaSpec>(
     desired: &A::Desired,
+    mode: Mode,
     read: &dyn HostRead,
     write: &dyn HostWrite,
     now: &dyn Fn() -> Now,
     out: &mut Draft,
-) -> Result<A::Facts, Unknown> {
+) -> Result<Look<A::Facts>, Unknown> {
     out.observed_at = now().wall;
-    let facts = A::observe(read, desired)?;
-    let memory = A::memory(desired, &facts, &now());
+    let look = match mode {
+        Mode::Observe => Look::Whole(A::observe(read, desired)?),
+        _ => A::first_look(read, desired)?,
+    };
+    let (Look::Whole(facts) | Look::Part(facts)) = &look;
+    let memory = A::memory(desired, facts, &now());
     if memory.is_empty() {
-        return Ok(facts);
+        return Ok(look);
     }
     for file in &memory {
         let doing = || format!("remembering what was seen in {}", file.path.as_str());
@@ -201,7 +228,7 @@ fn observe_and_remember<A: AreaSpec>(
         }
         write.put(file).map_err(|error| Unknown::from_port(doing(), &error))?;
     }
-    A::observe(read, desired)
+    A::observe(read, desired).map(Look::Whole)
 }
 
 fn view<A: AreaSpec>(plan: &Plan<A::Step>) -> PlanLines {

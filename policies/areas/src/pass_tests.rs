@@ -44,6 +44,13 @@ impl AreaSpec for Number {
         let bulk = if number == 7777 { "x".repeat(FACTS_LIMIT) } else { String::new() };
         Ok(Facts { number, remembered, bulk })
     }
+    fn first_look(host: &dyn HostRead, desired: &u32) -> Result<Look<Facts>, Unknown> {
+        let facts = Self::observe(host, desired)?;
+        Ok(match facts.number {
+            1000 => Look::Part(Facts { bulk: "half".into(), ..facts }),
+            _ => Look::Whole(facts),
+        })
+    }
     fn plan(desired: &u32, facts: &Facts, now: &Now) -> Plan<SetNumber> {
         let findings = |kind: &str, weight| Finding {
             kind: kind.into(),
@@ -268,4 +275,19 @@ fn findings_are_bounded() {
     let many = bounded((0..FINDINGS_LIMIT + 7).map(finding).collect());
     assert_eq!(many.len(), FINDINGS_LIMIT + 1);
     assert!(many[FINDINGS_LIMIT].what.starts_with("7 more"));
+}
+
+#[test]
+fn half_a_look_serves_to_put_back_and_for_nothing_else() {
+    let whole = |report: &Report| report.facts_of::<Number>().expect("facts").bulk.is_empty();
+    for (desired, number, verdict) in
+        [(5, 1000, Verdict::Remediated), (13, 1000, Verdict::Drifted), (1000, 1000, Verdict::Compliant)]
+    {
+        let host = at(number);
+        let report = turn(&host, desired, Mode::Enforce);
+        assert_eq!((report.verdict, whole(&report)), (verdict, true), "{report:#?}");
+        assert_eq!(report.refusal.is_some(), desired == 13);
+    }
+    let report = turn(&at(1000), 5, Mode::Observe);
+    assert_eq!((report.verdict, whole(&report)), (Verdict::Drifted, true));
 }

@@ -22,7 +22,7 @@ mod trial;
 
 use tenure_policy::resolved::SshAccessSection;
 
-use crate::area::{ActReport, Approved, AreaSpec, Now, Plan, Refusal, Unknown};
+use crate::area::{ActReport, Approved, AreaSpec, Look, Now, Plan, Refusal, Unknown};
 use crate::port::{HostRead, HostWrite};
 pub use facts::Facts;
 pub use step::Step;
@@ -60,6 +60,9 @@ impl AreaSpec for SshAccess {
     fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, Unknown> {
         observe::observe(host, desired)
     }
+    fn first_look(host: &dyn HostRead, desired: &Desired) -> Result<Look<Facts>, Unknown> {
+        observe::first_look(host, desired)
+    }
     fn plan(desired: &Desired, facts: &Facts, now: &Now) -> Plan<Step> {
         trial::plan(desired, facts, now)
     }
@@ -76,6 +79,8 @@ impl AreaSpec for SshAccess {
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod first_look_tests;
 #[cfg(test)]
 mod planted_tests;
 #[cfg(test)]
