@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh Debian 12 with the Rust toolchain, as root: make demo, make test.
 SHELL  := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# A root shell by plain `su` has no sbin.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .PHONY: help packages demo demo-down test bench man
 
@@ -21,6 +23,7 @@ demo: packages
 
 demo-down:
 	@LAB=demo tests/lab/lab.sh down
+	@tests/lab/lab.sh clean
 	@rm -rf $(TARGET)/demo
 
 # One profile and one target directory: clippy, then everything is compiled once and only run after that.

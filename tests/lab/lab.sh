@@ -16,12 +16,15 @@
 #   lab.sh disk NAME PATH MEGABYTES    a small ext4 of its own at PATH (to fill it, or where fsync must count)
 #   lab.sh archive SERVER CLIENT...    a "Debian-Security" archive on SERVER with one pending update for each CLIENT
 #   lab.sh status | down | prune       what runs; remove this lab; remove labs whose owner process has ended
+#   lab.sh clean                       remove the cached roots, unless a lab on this machine uses them
 #
 # Environment: LAB (name of the lab, "lab"), LAB_OWNER (process id whose end makes the lab prunable),
 # LAB_CACHE (/var/cache/tenure-lab), LAB_STATE_ROOT (/var/lib/tenure-lab), LAB_EXTRA (packages of a second cached
 # layer, comma separated), LAB_ARCHIVE_AGE (days since the pending update came out, 9).
 set -euo pipefail
 umask 022
+# A root shell by plain `su` has no sbin; what is found first today stays first.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 LAB=${LAB:-lab}
 CACHE=${LAB_CACHE:-/var/cache/tenure-lab}
@@ -58,6 +61,12 @@ alive() {
   local dir=$STATE/hosts/$1 id
   id=$(cat "$dir/pid" 2>/dev/null) && [ -n "$id" ] && [ "$(started "$id")" = "$(cat "$dir/started")" ]
 }
+# Its launcher has not ended; one that nobody waits for has (Z).
+launched() {
+  local id since
+  read -r id since 2>/dev/null <"$STATE/hosts/$1/launcher" || return 1
+  [ "$(started "$id")" = "$since" ] && [ "$(cut -d' ' -f3 "/proc/$id/stat" 2>/dev/null)" != Z ]
+}
 pid() { known "$1"; alive "$1" || die "$1 is not running"; cat "$STATE/hosts/$1/pid"; }
 
 cgroup() {
@@ -66,6 +75,45 @@ cgroup() {
 }
 
 # --- the cached root ----------------------------------------------------------------------------------------
+
+# Holds the cache until release: shared for whoever builds or takes a root, alone for whoever removes them. The lock's
+# file goes with the cache: one that was removed while it was waited for holds nothing.
+held=
+hold() {
+  local try
+  for try in $(seq 100); do
+    mkdir -p "$CACHE"
+    { exec {held}>>"$CACHE/.use"; } 2>/dev/null || { sleep .05; continue; }
+    flock "$@" "$held" || { release; return 1; }
+    [ ! "/proc/self/fd/$held" -ef "$CACHE/.use" ] || return 0
+    release
+  done
+  die "cannot hold $CACHE/.use"
+}
+release() { exec {held}>&-; }
+
+# Labs with a lower layer in this cache.
+users() {
+  local file
+  for file in "$ROOT"/*/lower; do
+    ! grep -qsF "$CACHE/" "$file" || basename "$(dirname "$file")"
+  done
+}
+
+clean() {
+  local labs
+  [ -d "$CACHE" ] || return 0
+  hold -n -x || { echo "lab: $CACHE stays: a lab is being made from it" >&2; return 0; }
+  labs=$(users | paste -sd' ')
+  if [ -n "$labs" ]; then
+    echo "lab: $CACHE stays: used by $labs" >&2
+  else
+    rm -rf --one-file-system "$CACHE"/root-* "$CACHE/.build"
+    rm -f "$CACHE/.use"
+    rmdir "$CACHE" 2>/dev/null || echo "lab: $CACHE stays: what else is in it is not ours" >&2
+  fi
+  release
+}
 
 sources() {
   if [ -e /etc/apt/sources.list.d/debian.sources ]; then echo /etc/apt/sources.list.d/debian.sources
@@ -76,9 +124,8 @@ sources() {
 base() {
   local dir; dir=$CACHE/root-$(echo "1 $PACKAGES" | sha256sum | cut -c1-12)
   if [ ! -e "$dir/.complete" ]; then
-    mkdir -p "$CACHE"
     ( flock 9
-      [ -e "$dir/.complete" ] || base_build "$dir" ) 9>"$CACHE/.lock" >&2
+      [ -e "$dir/.complete" ] || base_build "$dir" ) 9>"$CACHE/.build" >&2
   fi
   echo "$dir"
 }
@@ -112,7 +159,7 @@ layer() {
   dir=$lower+$(echo "$EXTRA" | sha256sum | cut -c1-12)
   if [ ! -e "$dir/.complete" ]; then
     ( flock 9
-      [ -e "$dir/.complete" ] || layer_build "$lower" "$dir" ) 9>"$CACHE/.lock" >&2
+      [ -e "$dir/.complete" ] || layer_build "$lower" "$dir" ) 9>"$CACHE/.build" >&2
   fi
   echo "$dir/fs:$lower"
 }
@@ -262,6 +309,7 @@ boot() {
   local name=$1 dir=$STATE/hosts/$1 net group launcher id=
   known "$name"
   alive "$name" && return
+  gone "$name" || die "$name has not let go of its disks"
   net=$(namespace "$name")
   # A namespace outlives its processes, and with it ruleset, tracked connections and counters: a boot starts with none.
   [ ! -e "/run/netns/$net" ] || unwire "$name"
@@ -275,6 +323,7 @@ boot() {
       unshare --mount --uts --ipc --pid --cgroup --fork --kill-child /bin/bash "$dir/boot.sh" \
       </dev/null >"$dir/console.log" 2>&1 ) &
   launcher=$!
+  echo "$launcher $(started "$launcher")" >"$dir/launcher"
   for _ in $(seq 400); do
     id=$(cut -d' ' -f1 "/proc/$launcher/task/$launcher/children" 2>/dev/null || true)
     [ -z "$id" ] || break
@@ -316,8 +365,33 @@ push() {
 
 # --- power, cables, disks -----------------------------------------------------------------------------------
 
-gone() { for _ in $(seq 800); do alive "$1" || return 0; sleep .025; done; return 1; }
-power_off() { alive "$1" || return 0; kill -9 "$(pid "$1")"; gone "$1" || die "$1 does not die"; }
+# Gone means also: its file systems are no longer mounted. The launcher, and whoever was just in the host, hold the mount
+# namespace a moment longer than PID 1 lives, and the next boot must not meet the old mounts of the same disks.
+gone() {
+  for _ in $(seq 800); do
+    alive "$1" || launched "$1" || mounted "$1" || return 0
+    sleep .025
+  done
+  return 1
+}
+mounted() {
+  local image
+  for image in "$STATE/hosts/$1"/disks/*.img; do
+    [ ! -e "$image" ] || [ -z "$(losetup -nO NAME -j "$image")" ] || return 0
+  done
+  return 1
+}
+# What a disk was not told to keep is lost with the power: an orderly unmount, as follows here, would keep it.
+# The number is EXT4_IOC_SHUTDOWN, the 2 EXT4_GOING_FLAGS_NOLOGFLUSH.
+cut_off() {
+  local at
+  for at in "$STATE/hosts/$1"/disks/*.at; do
+    [ ! -e "$at" ] || inside "$1" python3 -c '
+import fcntl, os, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, b"\2\0\0\0")' "$(cat "$at")"
+  done
+}
+power_off() { ! alive "$1" || kill -9 "$(pid "$1")"; gone "$1" || die "$1 does not die"; }
 shut_down() {
   alive "$1" || return 0
   kill -s RTMIN+4 "$(pid "$1")"          # systemd(1): starts poweroff.target
@@ -366,9 +440,13 @@ archive() {
 # --- the end of a lab ---------------------------------------------------------------------------------------
 
 down() {
-  local name group net loop
+  local name group net loop state
+  # Somebody may take the same lab down at this moment (its owner, and prune): one after the other.
+  if { exec {state}<"$STATE"; } 2>/dev/null; then flock "$state"; fi
   for name in $(names); do power_off "$name" & done; wait
-  for net in $(ip netns list | cut -d' ' -f1 | grep -F "tenure-$LAB." || true); do ip netns del "$net"; done
+  for net in $(ip netns list | cut -d' ' -f1 | grep -F "tenure-$LAB." || true); do
+    ip netns del "$net" 2>/dev/null || [ ! -e "/run/netns/$net" ] || die "cannot remove the namespace $net"
+  done
   for name in $(names); do
     group=$(cgroup "$name")
     for _ in $(seq 100); do
@@ -398,10 +476,14 @@ up() {
   [ $# -gt 0 ] || die "name at least one host"
   [[ $LAB =~ ^[a-z0-9][a-z0-9-]{0,39}$ ]] || die "lab name '$LAB': up to 40 lower-case letters, digits, dashes"
   [ ! -e "$STATE" ] || die "lab '$LAB' exists: LAB=$LAB $0 down"
+  hold -s
   lower=$(base); [ -z "$EXTRA" ] || lower=$(layer "$lower")
-  mkdir -p "$STATE"; chmod 711 "$ROOT" "$STATE"
+  # The last lab that goes takes the directory of all with it, perhaps just now.
+  mkdir -p "$STATE" 2>/dev/null || { sleep .1; mkdir -p "$STATE"; }
+  chmod 711 "$ROOT" "$STATE"
   [ -z "${LAB_OWNER:-}" ] || echo "$LAB_OWNER $(started "$LAB_OWNER")" >"$STATE/owner"
   echo "$lower" >"$STATE/lower"
+  release
   name_hosts "$@"
   switch_create
   for name in $(names); do furnish "$name"; done
@@ -412,14 +494,14 @@ up() {
 
 command=${1:-help}; shift || true
 case $command in
-  base) base ;;
+  base) hold -s; base; release ;;
   up) up "$@" ;;
   exec) enter "$@" ;;
   net) exec ip netns exec "$SWITCH" "$@" ;;
   push) push "$1" "$2" "$3" ;;
   address) known "$1"; address "$1" "$2" ;;
   pid) pid "$1" ;;
-  kill) known "$1"; power_off "$1" ;;
+  kill) known "$1"; ! alive "$1" || cut_off "$1"; power_off "$1" ;;
   stop) known "$1"; shut_down "$1" ;;
   start) boot "$1"; await "$1" ;;
   reboot) known "$1"; shut_down "$1"; boot "$1"; await "$1" ;;
@@ -434,5 +516,6 @@ case $command in
     done ;;
   down) down ;;
   prune) prune ;;
-  *) sed -n '2,27s/^# \{0,1\}//p' "$0"; exit 64 ;;
+  clean) clean ;;
+  *) sed -n '2,28s/^# \{0,1\}//p' "$0"; exit 64 ;;
 esac

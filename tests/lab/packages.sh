@@ -2,6 +2,8 @@
 # Installs the Debian packages that building, the lab and the demo need and that are missing on this machine;
 # `packages.sh test` also those that only the tests ask, `packages.sh bench` those beside which we measure.
 set -euo pipefail
+# A root shell by plain `su` has no sbin, without which dpkg installs nothing; what is found first today stays first.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 # gcc, libc6-dev: the linker rustc calls. git: the architecture rules ask it for our files.
 wanted="gcc libc6-dev git mmdebstrap iproute2 nftables openssh-client util-linux mount e2fsprogs procps ca-certificates"
@@ -36,7 +38,19 @@ case $missing in
       ! grep -qs '^# tenure-lab:' $rules || rm -f $rules
       ! is_there $aside || mv -f $aside $rules
     }
-    trap restore EXIT
+    # The links by which the package enables its server for the next boot go again. What stood there before is not ours,
+    # whatever it is, and neither is what is no link to that unit.
+    links=/etc/systemd/system new=
+    for link in "$links/multi-user.target.wants/ssh.service" "$links/sshd.service"; do
+      is_there "$link" || new+=" $link"
+    done
+    disable() {
+      local link
+      for link in $new; do
+        case $(readlink "$link") in /lib/systemd/system/ssh.service | /usr/lib/systemd/system/ssh.service) rm -f "$link" ;; esac
+      done
+    }
+    trap 'disable; restore' EXIT
     trap 'exit 1' HUP INT TERM
     restore
     ! is_there $rules || mv $rules $aside
@@ -44,7 +58,6 @@ case $missing in
     chmod 755 $rules.new
     mv -f $rules.new $rules
     install
-    rm -f /etc/systemd/system/multi-user.target.wants/ssh.service /etc/systemd/system/sshd.service
     ;;
   *) install ;;
 esac
