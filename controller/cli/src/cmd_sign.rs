@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use tenure_policy::Set;
 use tenure_policy::bundles::{DutyBook, VaultPolicy};
+use tenure_policy::resolve::Note;
 use tenure_policy::resolved::HostPolicy;
 use tenure_trust::{
     Arrival, Bundle, Floor, Hash, HostName, Index, KeyId, KeyName, NamedKey, PolicyVersion, Refused, Role,
@@ -130,7 +131,10 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let missing = root.as_ref().map(|root| will_be_taken(&signing, root, now)).transpose()?.flatten();
     write(&args.out, &signing, before.as_ref())?;
     out.line(format_args!("checked {} files, {} tests", checked.files, checked.set.tests().len()));
-    tell(&signing, before.as_ref().filter(|_| !args.add), root.as_ref(), missing.as_ref(), &args.out, out)?;
+    let notes = checked.set.notes(now);
+    notes.iter().for_each(|note| out.line(neutral(&note.to_string())));
+    let before = before.as_ref().filter(|_| !args.add);
+    tell(&signing, before, root.as_ref(), missing.as_ref(), &notes, &args.out, out)?;
     Ok(Exit::Clean)
 }
 
@@ -290,6 +294,7 @@ fn tell(
     before: Option<&Index>,
     root: Option<&Verified<Root>>,
     missing: Option<&Refused>,
+    notes: &[Note],
     directory: &Path,
     out: &mut Output,
 ) -> Result<(), Failure> {
@@ -300,7 +305,7 @@ fn tell(
     out.value(&serde_json::json!({
         "fleet": index.fleet, "version": index.version, "issued": index.issued, "expires": index.expires,
         "machines": index.machines, "vaults": index.vaults, "controllers": index.controllers, "changed": changed, "by": by, "index": signing.index.hash(),
-        "missing": missing.map(ToString::to_string),
+        "missing": missing.map(ToString::to_string), "notes": notes,
     }));
     out.line(format_args!("version {} of {}, until {}", index.version, index.fleet, index.expires));
     out.line(format_args!(

@@ -320,6 +320,41 @@ fn a_set_is_signed_and_every_file_is_believed_under_the_root() {
 }
 
 #[test]
+fn who_checks_or_signs_is_told_when_management_soon_gets_in_no_more() {
+    let desk = Desk::new();
+    desk.key("marit");
+    let set = desk.path("set");
+    copy(Path::new(&example()), Path::new(&set));
+    let place = format!("{set}/local.yaml");
+    let local = fs::read_to_string(&place).expect("it is there");
+    let in_days = |days: &str| run("/usr/bin/date", &["-u", "-d", days, "+%F"], "").out.trim().to_owned();
+    let told = |until: &str| {
+        // The first of the two is marit's.
+        fs::write(&place, local.replacen("until: \"2027-06-30\"", &format!("until: \"{until}\""), 1))
+            .expect("write");
+        let checked = tenure(&["check", &set]);
+        let signed = desk.sign(&set, &["marit"], &[]);
+        assert_eq!((checked.code, signed.code), (0, 0), "{}{}", checked.err, signed.err);
+        let as_json = desk.sign(&set, &["marit"], &["--json"]);
+        let as_json: serde_json::Value = serde_json::from_str(&as_json.out).expect("JSON");
+        [
+            checked.out.contains("ends on"),
+            signed.out.contains("ends on"),
+            as_json["notes"].to_string().contains("ends on"),
+        ]
+        .map(|told| (told, signed.out.clone()))
+    };
+    let soon = in_days("20 days");
+    for (told, out) in told(&soon) {
+        assert!(told && out.contains("local.yaml:") && out.contains("every login of marit"), "{out}");
+        assert!(out.contains(&soon) && !out.contains("jeroen"), "{out}");
+    }
+    for (told, out) in told(&in_days("40 days")) {
+        assert!(!told, "{out}");
+    }
+}
+
+#[test]
 fn versions_rise_and_unchanged_bundles_keep_their_hash() {
     let desk = Desk::new();
     desk.key("marit");

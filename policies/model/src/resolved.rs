@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tenure_trust::{Bundle, FleetName, HostName, Kind, PersonName, Statement};
 
 use crate::bundles::{BackupSection, ControllerPlace, Prober, ProberSection};
 use crate::names::{NetworkName, RuleId, UnixUser};
+
+/// How long before its end a login of management is told.
+pub const TOLD_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The schema number of [`HostPolicy`] that this code writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -225,6 +228,18 @@ pub struct SshAccessSection {
     pub confirm_within_seconds: u32,
     /// What to do about keys in homes that the policy does not name.
     pub unmanaged_keys: UnmanagedKeys,
+}
+
+impl SshAccessSection {
+    /// Is it one of those by which people keep their way in? Those of the people that the policy names, else everybody's.
+    pub fn is_managements(&self, login: &Login) -> bool {
+        login.command.is_none() && (self.management.is_empty() || self.management.contains(&login.who))
+    }
+}
+
+/// Lasts something that ends at `until` at `now`, but no longer than [`TOLD_BEFORE`]?
+pub fn ends_soon(until: Timestamp, now: Timestamp) -> bool {
+    now < until && until.duration_since(now) <= TOLD_BEFORE
 }
 
 /// What to do about keys in homes.

@@ -1,6 +1,7 @@
 //! The policy that was taken, and the agent that should keep it.
 
 use jiff::{SignedDuration, Timestamp};
+use tenure_policy::resolved::{Login, SshAccessSection, ends_soon};
 use tenure_sys::clock;
 
 use super::Check;
@@ -17,8 +18,8 @@ const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// A lane that missed so many heartbeats does not live.
 const HEARTBEATS: i64 = 3;
 
-/// The policy, taken or ready to be taken, and until when it holds.
-pub(super) fn policy(paths: &Paths, config: &Config) -> Check {
+/// The policy, taken or ready to be taken, until when it holds, and until when management gets in by it.
+pub(super) fn policy(paths: &Paths, config: &Config) -> Vec<Check> {
     let (path, host, now) = (config.policy.path.clone(), config.host.clone(), clock::wall());
     let held = match config.policy.from {
         Source::Directory => {
@@ -29,16 +30,38 @@ pub(super) fn policy(paths: &Paths, config: &Config) -> Check {
         }
     };
     match held {
-        Ok(Some(held)) => match (held.version(), held.until()) {
-            (Some(version), Some(until)) => judge_until(&format!("version {version}"), until, now),
-            _ => Check::ok("policy", "an unsigned set of root's; it has no end"),
-        },
+        Ok(Some(held)) => {
+            let itself = match (held.version(), held.until()) {
+                (Some(version), Some(until)) => judge_until(&format!("version {version}"), until, now),
+                _ => Check::ok("policy", "an unsigned set of root's; it has no end"),
+            };
+            let logins = held.policy().ssh_access.map(|section| judge_logins(&section, now));
+            [itself].into_iter().chain(logins).collect()
+        }
         Ok(None) => {
-            Check::warn("policy", "none has been taken yet", "deliver index.json and the host's bundle")
+            vec![Check::warn("policy", "none has been taken yet", "deliver index.json and the host's bundle")]
         }
         Err(e) => {
-            Check::config("policy", e.what, e.hint.unwrap_or_else(|| "`tenure check` shows more".into()))
+            let hint = e.hint.unwrap_or_else(|| "`tenure check` shows more".into());
+            vec![Check::config("policy", e.what, hint)]
         }
+    }
+}
+
+/// Until when the people of management get in: after that nobody can mend anything by SSH.
+fn judge_logins(section: &SshAccessSection, now: Timestamp) -> Check {
+    let name = "management logins";
+    let remedy = "an operator writes a later `until` for these people, signs a new version and delivers it";
+    let ours = || section.logins.iter().filter(|login| section.is_managements(login));
+    let told = |logins: &mut dyn Iterator<Item = &Login>| {
+        let each = logins.map(|login| format!("{} as {} until {}", login.who, login.account, login.until));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let soon = told(&mut ours().filter(|login| ends_soon(login.until, now)));
+    match ours().map(|login| login.until).filter(|until| *until > now).max() {
+        None => Check::fail(name, format!("none lasts: {}", told(&mut ours())), remedy),
+        Some(_) if !soon.is_empty() => Check::warn(name, format!("they end soon: {soon}"), remedy),
+        Some(last) => Check::ok(name, format!("the last one until {last}")),
     }
 }
 
@@ -122,7 +145,7 @@ fn judge_lane(area: &AreaStatus, now: Timestamp, heartbeat: SignedDuration) -> C
 #[cfg(test)]
 mod tests {
     use tenure_areas::pass::Verdict;
-    use tenure_policy::resolved::Mode;
+    use tenure_policy::resolved::{Mode, UnmanagedKeys};
 
     use super::*;
     use crate::areas::Area;
@@ -138,6 +161,43 @@ mod tests {
         assert_eq!(level("2027-02-01T00:00:00Z"), Level::Ok);
         assert_eq!(level("2026-12-01T00:00:00Z"), Level::Warn);
         assert_eq!(level("2026-11-24T23:59:59Z"), Level::Fail);
+    }
+
+    #[test]
+    fn logins_of_management_are_told_30_days_before_they_end() {
+        let login = |who: &str, until: &str, command: Option<&str>| Login {
+            id: "base/ssh/1".parse().expect("id"),
+            who: who.parse().expect("name"),
+            account: "admin".parse().expect("account"),
+            keys: Vec::new(),
+            from: Vec::new(),
+            until: at(until),
+            command: command.map(str::to_owned),
+        };
+        let section = SshAccessSection {
+            logins: vec![
+                login("bot", "2026-11-01T00:00:00Z", Some("/usr/bin/id")),
+                login("guest", "2026-11-01T00:00:00Z", None),
+                login("jeroen", "2027-03-01T00:00:00Z", None),
+                login("marit", "2026-12-31T00:00:00Z", None),
+            ],
+            management: vec!["jeroen".parse().expect("name"), "marit".parse().expect("name")],
+            confirm_within_seconds: 60,
+            unmanaged_keys: UnmanagedKeys::Report,
+        };
+        let look = |now| judge_logins(&section, at(now));
+        assert_eq!(look("2026-11-30T23:59:59Z").level, Level::Ok);
+        let soon = look("2026-12-01T00:00:00Z");
+        assert_eq!(soon.level, Level::Warn);
+        assert!(
+            soon.what.contains("marit as admin until 2026-12-31") && !soon.what.contains("jeroen"),
+            "{soon:?}"
+        );
+        assert_eq!(look("2026-12-31T00:00:00Z").level, Level::Ok, "jeroen still gets in");
+        assert_eq!(look("2027-02-28T00:00:00Z").level, Level::Warn);
+        let ended = look("2027-03-01T00:00:00Z");
+        assert_eq!(ended.level, Level::Fail);
+        assert!(ended.what.contains("jeroen") && !ended.what.contains("guest"), "{ended:?}");
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub fn examine(config: &Path, paths: &Paths) -> Vec<Check> {
     out.push(places::state(paths));
     out.push(places::disk(paths));
     out.push(places::clock(paths));
-    out.extend(config.map(|config| agent::policy(paths, config)));
+    out.extend(config.into_iter().flat_map(|config| agent::policy(paths, config)));
     out.extend(programs::all());
     out.push(programs::kernel());
     out.push(places::sshd_config());

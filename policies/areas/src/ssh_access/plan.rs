@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use tenure_policy::resolved::Login;
+use tenure_policy::resolved::{Login, ends_soon};
 use tenure_trust::Hash;
 
 use super::facts::{Before, Facts, Managed};
@@ -111,6 +111,12 @@ impl Draft<'_> {
                 let what = format!("the login of {who} as {account} ended {until}: its keys are gone");
                 self.find("login-ended", id.to_string(), what, Weight::Note, None);
                 continue;
+            }
+            if desired.section.is_managements(login) && ends_soon(*until, now) {
+                let what = format!(
+                    "the login of {who} as {account}, a way in of management, ends {until}: sign a policy with a later date before then"
+                );
+                self.find("login-ends", id.to_string(), what, Weight::Note, None);
             }
             match self.facts.accounts.get(account.as_str()) {
                 None => {
@@ -322,9 +328,7 @@ fn old_drop_in_lets_in(desired: &Desired, facts: &Facts, holding: &[&Login]) -> 
 
 /// The logins by which management keeps its way in: those of the people that the policy names, else of every person.
 pub(super) fn management<'a>(desired: &Desired, logins: &[&'a Login]) -> Vec<&'a Login> {
-    let named = &desired.section.management;
-    let counts = |l: &&&Login| l.command.is_none() && (named.is_empty() || named.contains(&l.who));
-    logins.iter().filter(counts).copied().collect()
+    logins.iter().filter(|login| desired.section.is_managements(login)).copied().collect()
 }
 
 fn bridged(file: &ManagedFile, old: Option<&Managed>) -> ManagedFile {

@@ -442,3 +442,30 @@ fn commands_are_quoted_so_that_sshd_reads_them_as_meant() {
         );
     }
 }
+
+#[test]
+fn logins_of_management_are_told_30_days_before_they_end_and_are_no_drift() {
+    let host = enforced();
+    let told = |wall: &str, section: &SshAccessSection| {
+        let facts = SshAccess::observe(&host, &SshAccess::desired(section)).expect("facts");
+        let now = Now { wall: wall.parse().unwrap(), ..host.now() };
+        let findings = SshAccess::plan(&SshAccess::desired(section), &facts, &now).findings;
+        findings.into_iter().filter(|f| f.kind == "login-ends").collect::<Vec<Finding>>()
+    };
+    let section = section();
+    assert_eq!(told("2027-05-30T23:59:59Z", &section), []);
+    let soon = told("2027-05-31T00:00:00Z", &section);
+    assert_eq!(
+        soon.iter().map(|f| f.place.as_str()).collect::<Vec<_>>(),
+        ["base/ssh/jeroen", "base/ssh/marit"]
+    );
+    assert!(soon.iter().all(|f| f.weight == Weight::Note), "the host is as the policy says: {soon:#?}");
+    assert!(soon[1].what.contains("marit as admin") && soon[1].what.contains("2027-06-30"), "{soon:#?}");
+    // What it says stays the same from day to day: no record a day.
+    assert_eq!(told("2027-06-29T00:00:00Z", &section), soon);
+    assert_eq!(told("2027-06-30T00:00:00Z", &section), [], "they have ended, which is told as that");
+    // Only management's: who else ends is nobody's way in.
+    let only = SshAccessSection { management: vec![PersonName::new("marit").unwrap()], ..section };
+    let whose = told("2027-06-01T00:00:00Z", &only);
+    assert_eq!(whose.iter().map(|f| f.place.as_str()).collect::<Vec<_>>(), ["base/ssh/marit"]);
+}

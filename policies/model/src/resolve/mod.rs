@@ -223,7 +223,7 @@ impl Set {
 
     /// What a person should know at this moment.
     pub fn notes(&self, now: Timestamp) -> Vec<Note> {
-        notes::notes(&self.written, &self.zone, now)
+        notes::notes(&self.written, &self.book, &self.zone, now)
     }
 
     /// What a newer version drops although this one still has duties for it (rule 14); places are in this set.

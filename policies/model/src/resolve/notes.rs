@@ -1,4 +1,4 @@
-//! What a person should know about a set that is not wrong: what has ended, odd times.
+//! What a person should know about a set that is not wrong: what has ended, ways in of management that end soon, odd times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use crate::calendar::{ClockChangeKind, Zone};
 use crate::fault::Place;
+use crate::resolve::book::Book;
+use crate::resolved::ends_soon;
 use crate::written::Written;
 
 /// Something to know; no fault.
@@ -27,9 +29,10 @@ impl fmt::Display for Note {
 }
 
 /// All notes as of a moment, by place.
-pub(crate) fn notes(written: &Written, zone: &Zone, now: Timestamp) -> Vec<Note> {
+pub(crate) fn notes(written: &Written, book: &Book, zone: &Zone, now: Timestamp) -> Vec<Note> {
     let mut notes = Vec::new();
     ended(written, zone, now, &mut notes);
+    ending(written, book, zone, now, &mut notes);
     odd_times(written, zone, now, &mut notes);
     notes.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
     notes
@@ -45,6 +48,21 @@ fn ended(written: &Written, zone: &Zone, now: Timestamp, notes: &mut Vec<Note>) 
     for waiver in written.waivers.iter().filter(|waiver| zone.end_of_day(waiver.until.value) < now) {
         let what = format!("the waiver of {} ended on {}", waiver.what.value, waiver.until.value);
         notes.push(Note { place: waiver.until.at.clone(), what });
+    }
+}
+
+/// People by whose logins hosts are kept: who forgets that date is locked out by it.
+fn ending(written: &Written, book: &Book, zone: &Zone, now: Timestamp, notes: &mut Vec<Note>) {
+    let who = written.management.iter().flat_map(|management| &management.who);
+    let people: BTreeSet<_> = who.flat_map(|name| book.members(&name.value)).collect();
+    for (name, until) in people.iter().filter_map(|name| Some((name, &written.people.get(name)?.until))) {
+        if ends_soon(zone.end_of_day(until.value), now) {
+            let what = format!(
+                "every login of {name}, who is of management, ends on {}: write a later date before then, or hosts lose this way in",
+                until.value
+            );
+            notes.push(Note { place: until.at.clone(), what });
+        }
     }
 }
 

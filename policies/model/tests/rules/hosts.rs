@@ -249,3 +249,22 @@ fn rule_09_containers_are_refused_by_name_until_they_work() {
     );
     good(GOOD);
 }
+
+#[test]
+fn management_is_told_30_days_before_its_logins_end() {
+    let set =
+        good(&changed("from: [office], until: \"2027-06-30\"", "from: [office], until: \"2027-01-15\""));
+    let told = |now: &str| {
+        let notes = set.notes(now.parse().expect("a time"));
+        notes.into_iter().filter(|note| note.what.contains("of management, ends on")).collect::<Vec<_>>()
+    };
+    // The day's last second in Amsterdam is 22:59:59 in UTC.
+    assert_eq!(told("2026-12-16T22:59:58Z"), []);
+    let soon = told("2026-12-16T22:59:59Z");
+    assert_eq!(soon.len(), 1, "jeroen's last longer: {soon:?}");
+    assert!(soon[0].what.contains("every login of marit") && soon[0].what.contains("2027-01-15"), "{soon:?}");
+    assert_eq!((soon[0].place.line, told("2027-01-15T22:59:58Z").len()), (10, 1), "{soon:?}");
+    assert_eq!(told("2027-01-15T22:59:59Z"), [], "they have ended");
+    // The machine key's end is nobody's way in of management.
+    assert_eq!(told("2027-03-20T00:00:00Z"), []);
+}
