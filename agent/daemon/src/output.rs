@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{ContentArrangement, Table};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tenure_sys::progress::Progress;
 use tenure_sys::text;
 
 /// Longest cell or line in characters.
@@ -101,51 +101,9 @@ impl Output {
         complain(&format!("warning: {}", text::neutral(what.as_bytes(), LIMIT)));
     }
 
-    /// Something that may take longer than two seconds; shown on a terminal only.
+    /// Something that may take longer than two seconds.
     pub fn progress(self, what: &str) -> Progress {
-        let show = !self.json && !self.quiet && std::io::stderr().is_terminal();
-        if !show {
-            return Progress(None);
-        }
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-            bar.set_style(style);
-        }
-        let progress = Progress(Some(bar));
-        progress.say(what);
-        progress
-    }
-}
-
-/// A line on a terminal that says what is being waited for; it goes when this goes.
-#[derive(Debug)]
-pub struct Progress(Option<ProgressBar>);
-
-impl Progress {
-    /// Says something else.
-    pub fn say(&self, what: &str) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(text::neutral(what.as_bytes(), 200));
-            bar.tick();
-        }
-    }
-}
-
-impl Progress {
-    /// Prints something else while the line is away.
-    pub fn pause(&self, print: impl FnOnce()) {
-        match &self.0 {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
+        if self.json || self.quiet { Progress::none() } else { Progress::new(what) }
     }
 }
 

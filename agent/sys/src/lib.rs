@@ -8,4 +8,5 @@ pub mod conversation;
 pub mod files;
 pub mod lock;
 pub mod proc;
+pub mod progress;
 pub mod text;

@@ -7,7 +7,7 @@ use tenure_policy::{Faults, Set};
 
 use crate::clock;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, progress};
 use crate::set_files;
 
 /// A set without faults and how much was read.
@@ -20,6 +20,7 @@ pub(crate) struct Checked {
 
 /// Reads and checks a set and runs its tests; when something is wrong, tells every fault and gives none.
 pub(crate) fn load(path: &Path, out: &mut Output) -> Result<Option<Checked>, Failure> {
+    let checking = progress("checking the policy set");
     let texts = set_files::load(path)?;
     let faults = match tenure_policy::load(&texts) {
         Ok(set) => {
@@ -31,6 +32,7 @@ pub(crate) fn load(path: &Path, out: &mut Output) -> Result<Option<Checked>, Fai
         }
         Err(faults) => faults,
     };
+    drop(checking);
     tell(&faults, texts.len(), out);
     Ok(None)
 }

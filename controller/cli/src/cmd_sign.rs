@@ -15,7 +15,7 @@ use tenure_trust::{
 };
 
 use crate::failure::Failure;
-use crate::output::{Exit, Output};
+use crate::output::{Exit, Output, progress};
 use crate::passphrase::Source;
 use crate::{checked, clock, cmd_root, files, keyfile};
 
@@ -123,13 +123,17 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         .map(|(number, path)| keyfile::open(path, &args.passphrase, number))
         .collect::<Result<Vec<_>, _>>()?;
     let before = previous(args)?;
+    let doing = progress("signing one bundle for each machine");
     let signing = match args.add {
         false => sign(&checked.set, args, before.as_ref(), now, &keys)?,
         true => add(&checked.set, &args.out, before.as_ref(), &keys)?,
     };
+    doing.say("reading back what was signed, as every machine will");
     prove(&signing, &keys, now)?;
     let missing = root.as_ref().map(|root| will_be_taken(&signing, root, now)).transpose()?.flatten();
+    doing.say("writing the bundles");
     write(&args.out, &signing, before.as_ref())?;
+    drop(doing);
     out.line(format_args!("checked {} files, {} tests", checked.files, checked.set.tests().len()));
     let notes = checked.set.notes(now);
     notes.iter().for_each(|note| out.line(neutral(&note.to_string())));

@@ -13,7 +13,7 @@ use tenure_trust::{
 };
 
 use crate::failure::Failure;
-use crate::output::{Exit, Output};
+use crate::output::{Exit, Output, progress};
 use crate::{clock, cmd_root, files, keyfile};
 
 /// The JSON form of the largest envelope.
@@ -61,6 +61,7 @@ fn chain(args: &Args, key: PublicKey, out: &mut Output) -> Result<Exit, Failure>
     let file = File::open(&args.file).map_err(|error| failed(&error))?;
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
+    let verifying = progress("verifying the chain");
     while let Some(whole) = next_line(&mut reader, &mut line).map_err(|error| failed(&error))? {
         if whole {
             verifier.line(&line);
@@ -68,7 +69,9 @@ fn chain(args: &Args, key: PublicKey, out: &mut Output) -> Result<Exit, Failure>
             verifier.oversized_line();
         }
     }
-    Ok(report(&verifier.finish(), &args.file, out))
+    let found = verifier.finish();
+    drop(verifying);
+    Ok(report(&found, &args.file, out))
 }
 
 fn report(report: &ChainReport, file: &Path, out: &mut Output) -> Exit {

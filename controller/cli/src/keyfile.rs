@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::files;
+use crate::output::progress;
 use crate::passphrase::Source;
 
 /// A key file is a few hundred bytes.
@@ -53,6 +54,7 @@ pub(crate) fn create(directory: &Path, name: &KeyName, source: &Source) -> Resul
         }
     }
     let passphrase = source.new_one()?;
+    let _making = progress("making the key and encrypting it");
     let mut seed = Zeroizing::new([0u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| Failure::because("make a key", error))?;
     let text = encrypt(&seed, &passphrase)
@@ -72,6 +74,7 @@ pub(crate) fn open(path: &Path, source: &Source, number: usize) -> Result<Signin
         return Err(Failure::new(doing(), &KeyFileError::Form).hint("`tenure key create` makes one"));
     }
     let passphrase = source.existing(path, number)?;
+    let _opening = progress("opening the key");
     decrypt(text, &passphrase).map_err(|error| Failure::new(doing(), &error))
 }
 

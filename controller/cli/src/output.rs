@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+use tenure_sys::progress::Progress;
 
 use crate::failure::Failure;
 
@@ -67,6 +69,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Does the person want nothing but the answer?
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Something that may take longer than two seconds. Nothing may be asked on the terminal while it lasts.
+pub(crate) fn progress(what: &str) -> Progress {
+    if SILENT.load(Ordering::Relaxed) { Progress::none() } else { Progress::new(what) }
+}
+
 /// Where all text goes.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -78,6 +88,7 @@ pub(crate) struct Output {
 impl Output {
     /// As the person asked.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        SILENT.store(json || quiet, Ordering::Relaxed);
         Self { json, quiet, broken_pipe: false }
     }
 

@@ -17,6 +17,7 @@ use tenure_backup::transport::Link;
 use tenure_policy::bundles::{BackupSection, DumpSection, SeriesSection, VaultPlace};
 use tenure_policy::resolved::HostPolicy;
 use tenure_sys::clock;
+use tenure_sys::progress::Progress;
 use tenure_trust::SeriesId;
 
 use super::job::{failed, machine};
@@ -24,7 +25,7 @@ use super::look::{configured, unexpected};
 use super::{Exit, Failure};
 use crate::config::Config;
 use crate::linux::{ChangeLog, LinuxHost};
-use crate::output::{Output, Progress};
+use crate::output::Output;
 use crate::paths::Paths;
 use crate::socket::client::ask;
 use crate::socket::wire::{Answer, Request};

@@ -54,7 +54,10 @@ pub(super) fn apply(config: &Path, args: &ApplyArgs, out: Output) -> Result<Exit
 
 /// Keeps what is on trial.
 pub(super) fn confirm(out: Output) -> Result<Exit, Failure> {
-    match ask_there(&Request::Confirm)? {
+    let progress = out.progress("asking the agent to keep what is on trial");
+    let answer = ask_there(&Request::Confirm);
+    drop(progress);
+    match answer? {
         Answer::Confirmed(confirmed) => {
             out.document(&confirmed);
             let Confirmed { number, by, at: _, ssh_access } = confirmed;
@@ -72,7 +75,10 @@ pub(super) fn confirm(out: Output) -> Result<Exit, Failure> {
 
 /// Gives up what is on trial.
 pub(super) fn revert(out: Output) -> Result<Exit, Failure> {
-    match ask_there(&Request::Revert)? {
+    let progress = out.progress("asking the agent to give up what is on trial");
+    let answer = ask_there(&Request::Revert);
+    drop(progress);
+    match answer? {
         Answer::Reverted { number, ssh_access } => {
             out.document(&serde_json::json!({ "reverted": number, "ssh_access": ssh_access }));
             if let Some(number) = number {

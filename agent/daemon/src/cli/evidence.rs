@@ -30,6 +30,7 @@ struct Exported<'a> {
 /// Writes the whole chain. A running agent first writes down what it has seen so far.
 pub(super) fn export(file: &Path, out: Output) -> Result<Exit, Failure> {
     let paths = Paths::of_host();
+    let progress = out.progress("waiting until the agent has written down what it has seen");
     match ask(&paths.socket(), &Request::Settle) {
         Ok(_) | Err(AskError::NotRunning { .. }) => {}
         Err(e) => return Err(e.into()),
@@ -42,6 +43,7 @@ pub(super) fn export(file: &Path, out: Output) -> Result<Exit, Failure> {
         .open(file)
         .map_err(|e| Failure::of(&doing, &e).hint("name a file that does not exist yet"))?;
     let mut copy = BufWriter::new(copy);
+    progress.say("exporting the records");
     let written = chain(&paths, &mut copy).and_then(|records| {
         copy.flush().and_then(|()| copy.get_ref().sync_all()).map_err(|e| Failure::of(&doing, &e))?;
         Ok(records)
@@ -54,6 +56,7 @@ pub(super) fn export(file: &Path, out: Output) -> Result<Exit, Failure> {
             return Err(failure);
         }
     };
+    drop(progress);
     out.document(&Exported { file, records });
     out.line(&format!("{records} records in {}", text::path(file)));
     out.note(

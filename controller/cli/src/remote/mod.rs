@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
+use crate::output::progress;
 use http::{Asked, HttpError, Place};
 pub(crate) use session::Session;
 
@@ -58,6 +59,7 @@ pub(crate) fn ask(
     token: Option<&str>,
     body: Vec<u8>,
 ) -> Result<Vec<u8>, Failure> {
+    let _asking = progress(&format!("asking the controller at {}", place.server));
     let answer = http::ask(place, Asked { method, path, token, body }).map_err(|error| {
         let hint = match &error {
             HttpError::Connect(..) | HttpError::Slow => {
