@@ -36,7 +36,8 @@ impl ChainLedger {
 
     fn open(&mut self) -> Result<&mut ChainStore, String> {
         // Enrolled anew, the next record begins the next chain.
-        let epoch = Ticket::epoch_in(&self.state);
+        let epoch = Ticket::epoch_in(&self.state)
+            .map_err(|e| format!("cannot tell which chain of records goes on: {}; {}", e.told(), e.hint()))?;
         if self.chain.is_none() || epoch != self.epoch {
             let (chain, repairs) = ChainStore::open(&self.state, self.host.clone(), epoch).map_err(|e| {
                 format!("cannot open the chain of records: {}; {}", journal::chain(&e), e.hint())

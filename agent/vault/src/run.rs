@@ -151,7 +151,9 @@ async fn serve(
                 serving.vault.recorder.event("policy_refused", json!({ "what": why }), serving.version());
             }
             if let Some(in_force) = found {
-                if !serving.vault.fits(&in_force.policy) || epoch(&in_force, config, paths) != serving.epoch {
+                // Which chain goes on cannot be told: then the one that is being written does.
+                let anew = epoch(&in_force, config, paths).is_ok_and(|epoch| epoch != serving.epoch);
+                if !serving.vault.fits(&in_force.policy) || anew {
                     next = Some(in_force);
                     break false;
                 }
@@ -211,7 +213,7 @@ impl Serving {
                 .map_err(|e| failed("cannot make the vault's key", &e))?,
         };
         let key = keys::host_key(&paths.state).map_err(|e| failed("cannot use the SSH host key", &e))?;
-        let epoch = epoch(&in_force, config, paths);
+        let epoch = epoch(&in_force, config, paths)?;
         let cell: Arc<OnceLock<Weak<Vault>>> = Arc::default();
         let (recorder, recording) = recorder(config, paths, epoch, cell.clone())
             .map_err(|e| failed("cannot start the recorder", &e))?;
@@ -265,9 +267,11 @@ impl Serving {
 }
 
 /// Which chain of this vault goes on: its admission says, and before that its enrolment.
-fn epoch(in_force: &InForce, config: &Config, paths: &Paths) -> Epoch {
+fn epoch(in_force: &InForce, config: &Config, paths: &Paths) -> Result<Epoch, Failure> {
     let admitted = in_force.book.of(&config.host, MachineRole::Vault).map(|admission| admission.epoch);
-    admitted.unwrap_or_else(|| Ticket::epoch_in(&paths.state))
+    admitted
+        .map_or_else(|| Ticket::epoch_in(&paths.state), Ok)
+        .map_err(|e| Failure::of("cannot tell which chain of records is this vault's now", &e).hint(e.hint()))
 }
 
 /// The way to the controller: pulls policy and admissions into the drop directory, pushes the records.

@@ -67,7 +67,10 @@ pub(super) fn export(file: &Path, out: Output) -> Result<Exit, Failure> {
 
 fn chain(paths: &Paths, copy: &mut dyn Write) -> Result<u64, Failure> {
     let host = known_host(paths)?;
-    tenure_link::export(&paths.state, &host, Ticket::epoch_in(&paths.state), Seq(1), None, copy)
+    let epoch = Ticket::epoch_in(&paths.state).map_err(|e| {
+        Failure::of("cannot tell which chain of records is this host's now", &e).hint(e.hint())
+    })?;
+    tenure_link::export(&paths.state, &host, epoch, Seq(1), None, copy)
         .map_err(|e| Failure::of("cannot export the records", &e))
 }
 

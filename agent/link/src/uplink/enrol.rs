@@ -101,7 +101,7 @@ pub fn enrol(
         None => Identity::create(state, &writable, &invitation.name)?,
     };
     let key = tls::key(state)?;
-    let before = Ticket::epoch_in(state);
+    let before = Ticket::epoch_in(state)?;
     let epoch = before.max(invitation.epoch);
     let statement = Enrolment {
         schema: 1,

@@ -104,7 +104,11 @@ impl LinkError {
     pub fn hint(&self) -> String {
         match self {
             Self::NotEnrolled(_) => "ask an operator for an invitation and run `enrol FILE`".into(),
-            Self::File(_) | Self::Damaged { .. } => "check owner, mode and free space of the path named".into(),
+            Self::File(_) => "check owner, mode and free space of the path named".into(),
+            Self::Damaged { .. } => {
+                "restore it from a backup; an enrolment that is lost is made anew, for the next epoch: remove the file and \
+                 ask an operator for an invitation".into()
+            }
             Self::Chain(error) => error.hint().into(),
             Self::Store(error) => error.hint().into(),
             Self::Invitation(_) => "ask an operator for a new invitation for this machine".into(),

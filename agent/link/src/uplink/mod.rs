@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tenure_trust::{Bundle, HostName, Seq};
+use tenure_trust::{Bundle, Epoch, HostName, Seq};
 use tokio::sync::{Notify, watch};
 
 pub use enrol::{Asked, Placed, ask_certificate, enrol, place_root};
@@ -135,9 +135,11 @@ impl Uplink {
         let shared = Arc::new(Shared::default());
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // One that cannot be read is told by every turn, and nothing is pushed before it can be.
+        let epoch = Ticket::epoch_in(&setup.places.state).unwrap_or(Epoch(1));
         let link = Link::<T> {
             fetcher: Fetcher::new(setup.clone()),
-            pusher: Pusher::new(setup.clone(), Ticket::epoch_in(&setup.places.state)),
+            pusher: Pusher::new(setup.clone(), epoch),
             setup,
             shared: shared.clone(),
             notice,
@@ -216,7 +218,8 @@ impl<T: Bundle> Link<T> {
     /// Waits, but no longer than until this machine is enrolled anew.
     async fn wait(&self, all: Duration) {
         let mut left = all;
-        while !left.is_zero() && Ticket::epoch_in(&self.setup.places.state) == self.pusher.epoch() {
+        let anew = || Ticket::epoch_in(&self.setup.places.state).is_ok_and(|e| e != self.pusher.epoch());
+        while !left.is_zero() && !anew() {
             let part = left.min(LOOK);
             tokio::time::sleep(part).await;
             left -= part;

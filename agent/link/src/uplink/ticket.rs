@@ -71,9 +71,13 @@ impl Ticket {
         Ok(Some(ticket))
     }
 
-    /// Which chain of this machine goes on: the one that it enrolled for last, else the first.
-    pub fn epoch_in(state: &Path) -> Epoch {
-        Self::read(state).ok().flatten().map_or(Epoch(1), |ticket| ticket.epoch)
+    /// Which chain of this machine goes on: the one that it enrolled for last, the first of one that never enrolled.
+    ///
+    /// # Errors
+    /// When there is a ticket and it cannot be read: the first chain may be over long since, and to go on with it would
+    /// fork it.
+    pub fn epoch_in(state: &Path) -> Result<Epoch, LinkError> {
+        Ok(Self::read(state)?.map_or(Epoch(1), |ticket| ticket.epoch))
     }
 
     /// Writes it down durably.
@@ -82,5 +86,28 @@ impl Ticket {
         writable.make_dir(&state.join(DIRECTORY), 0o700)?;
         let text = serde_json::to_vec(self).map_err(|e| LinkError::Key(e.to_string()))?;
         Ok(writable.put(&Put::own(&state.join(DIRECTORY).join(FILE), &text, 0o600))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_that_cannot_be_read_is_an_error_and_not_the_first_chain() {
+        let dir = tempfile::tempdir_in("/run").expect("root's directory");
+        let state = dir.path();
+        assert_eq!(Ticket::epoch_in(state).expect("never enrolled"), Epoch(1));
+        let link = state.join(DIRECTORY);
+        std::fs::create_dir(&link).expect("made");
+        for damaged in ["", "{", "{\"schema\":1}", "{\"schema\":2,\"epoch\":3}"] {
+            std::fs::write(link.join(FILE), damaged).expect("written");
+            let error = Ticket::epoch_in(state).expect_err(damaged);
+            assert!(matches!(error, LinkError::Damaged { .. }), "{damaged}: {error:?}");
+            assert!(error.hint().contains("restore it"), "{}", error.hint());
+        }
+        std::fs::remove_file(link.join(FILE)).expect("removed");
+        std::fs::create_dir(link.join(FILE)).expect("made");
+        assert!(Ticket::epoch_in(state).is_err(), "a directory in its place");
     }
 }

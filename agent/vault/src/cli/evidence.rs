@@ -46,7 +46,7 @@ pub(super) fn export(
     let copy = copy.ok_or_else(|| Failure::new("there is no file to write to"))?;
     let mut copy = BufWriter::new(copy);
     let chain = (&config.host, MachineRole::Vault);
-    let epoch = epoch(&config, paths);
+    let epoch = epoch(&config, paths)?;
     let doing = format!("cannot write {}", text::path(file));
     let records = tenure_link::export_as(&paths.state, chain, epoch, Seq(1), None, &mut copy)
         .map_err(|e| Failure::of("cannot export the records", &e))?;
@@ -60,12 +60,14 @@ pub(super) fn export(
 }
 
 /// The chain that goes on now; the first when no admission is known.
-fn epoch(config: &Config, paths: &Paths) -> Epoch {
+fn epoch(config: &Config, paths: &Paths) -> Result<Epoch, Failure> {
     let places = paths.places();
     let admitted = BundleStore::open(&places, config.host.clone())
         .and_then(|store| store.admissions(&config.drop_dir(&places), clock::wall()));
     let epoch = admitted.ok().and_then(|a| a.book.of(&config.host, MachineRole::Vault).map(|v| v.epoch));
-    epoch.unwrap_or_else(|| Ticket::epoch_in(&paths.state))
+    epoch
+        .map_or_else(|| Ticket::epoch_in(&paths.state), Ok)
+        .map_err(|e| Failure::of("cannot tell which chain of records is this vault's now", &e).hint(e.hint()))
 }
 
 #[derive(Serialize)]

@@ -244,7 +244,7 @@ async fn enrolled_anew_a_machine_begins_the_chain_of_its_invitation() {
             identity: world.identity().public().key,
             ssh: ssh.clone(),
             tls: crate::uplink::tls::hash(&key),
-            epoch: Epoch(epoch.max(crate::uplink::Ticket::epoch_in(&places.state).0)),
+            epoch: Epoch(epoch).max(crate::uplink::Ticket::epoch_in(&places.state).unwrap()),
         };
         let fingerprint = tenure_trust::enrol::fingerprint(&world.identity().sign(&statement).hash());
         world.fake.says(paths::ENROL, &serde_json::to_string(&EnrolAnswer { fingerprint }).unwrap());
@@ -252,7 +252,8 @@ async fn enrolled_anew_a_machine_begins_the_chain_of_its_invitation() {
         let work = move || enrol(&places, &invitation, &ssh, now());
         async move { tokio::task::spawn_blocking(work).await.unwrap() }
     };
-    let standing = || (crate::uplink::Ticket::epoch_in(&places.state), places.state.join("tls.crt").exists());
+    let standing =
+        || (crate::uplink::Ticket::epoch_in(&places.state).unwrap(), places.state.join("tls.crt").exists());
     ask(1).await.unwrap();
     assert_eq!(standing(), (Epoch(1), true), "asked again, it states the same");
     ask(2).await.unwrap();
