@@ -251,6 +251,7 @@ fn a_restart_keeps_chain_floor_and_what_is_under_way() {
     let lane = bench.lane();
     assert_eq!(bench.pass(&lane, Reason::Start).verdict, Verdict::Pending);
     let until = bench.tools.board.overview().areas.remove(0).pending.expect("a trial").until;
+    bench.tools.floor.raise(bench.fake.now().wall);
     let (fake, dir, last) = bench.end(lane);
     assert!(last >= 1);
 
@@ -273,8 +274,8 @@ fn before_the_floor_drift_is_restored_and_the_verdict_is_unknown() {
     let lane = bench.lane();
     bench.pass(&lane, Reason::Start);
     bench.confirm();
+    bench.tools.floor.raise(bench.fake.now().wall);
     bench.pass(&lane, Reason::Operator);
-    // The floor rises with what the recorder has written.
     bench.tools.recorder.settle();
     *bench.wrong.lock().expect("whole") = Some("1970-01-01T00:10:00Z".parse().expect("a time"));
     let listing = bench.fake.nft_listing();

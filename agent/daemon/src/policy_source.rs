@@ -237,3 +237,4 @@ pub fn enforce(held: Held, office: &Office) {
     office.board.show_policy(status);
     office.lanes.iter().for_each(|lane| lane.ring(Reason::Policy));
 }
+    office.floor.bound(held.until());

@@ -219,7 +219,7 @@ impl Scribe {
                 }
             }
         }
-        if let Err(error) = self.floor.persist(self.clock.now().wall)
+        if let Err(error) = self.floor.persist(&self.clock.now())
             && written.is_ok()
         {
             journal::error(&format!("cannot persist the time: {}", journal::chain(&error)));

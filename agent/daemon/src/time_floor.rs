@@ -1,4 +1,5 @@
-//! The time floor: it is never earlier than the latest time that was signed or persisted, whatever the clock says.
+//! The time floor: it is never earlier than the latest time that was signed or persisted, whatever the clock says. A clock
+//! that is far ahead raises it slowly and never farther than the policy lasts (docs/decisions/0010).
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +12,12 @@ use tenure_sys::files::{CheckedDir, FileError, Put, Roots};
 const CORRECTION: SignedDuration = SignedDuration::from_secs(120);
 /// How much newer a time must be to be persisted again: one write a minute at most.
 const STEP: SignedDuration = SignedDuration::from_secs(60);
+/// A clock that is ahead of the floor by more than this may be wrong, so it is believed only …
+const LEAP: SignedDuration = SignedDuration::from_hours(24);
+/// … when it has gone on evenly for this long since boot, in milliseconds: NTP corrects a clock within minutes.
+const EVENLY_MS: u64 = 60 * 60 * 1000;
+/// How far a clock alone raises a floor at once where no signature bounds it: as long as a policy lasts.
+const LEAD: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The largest file of ours; a timestamp is 30 bytes.
 const LIMIT: u64 = 64;
 
@@ -26,6 +33,10 @@ pub struct TimeFloor {
 struct State {
     floor: Timestamp,
     persisted: Timestamp,
+    /// The end of the signed policy in force.
+    until: Option<Timestamp>,
+    /// Since when the clock has been far ahead: what both clocks said then.
+    ahead: Option<(Timestamp, u64)>,
 }
 
 impl TimeFloor {
@@ -44,7 +55,8 @@ impl TimeFloor {
         };
         let bad = || FileError::BadPath { path: path.clone(), why: "it must name a file" };
         let writable = Roots::new([path.parent().ok_or_else(bad)?])?;
-        Ok(Self { path, writable, state: Mutex::new(State { floor: persisted, persisted }) })
+        let state = State { floor: persisted, persisted, until: None, ahead: None };
+        Ok(Self { path, writable, state: Mutex::new(state) })
     }
 
     /// Takes note of a time that a signature proved.
@@ -53,14 +65,20 @@ impl TimeFloor {
         state.floor = state.floor.max(to);
     }
 
-    /// Takes note that it is this late and persists it now and then. A wrong clock raises nothing.
+    /// Takes note of how long the signed policy in force lasts; none where nothing is signed. No clock raises the floor
+    /// beyond it: whatever is signed next can be taken.
+    pub fn bound(&self, until: Option<Timestamp>) {
+        self.lock().until = until;
+    }
+
+    /// Takes note of the moment, as far as the clock is believed, and persists it now and then.
     ///
     /// # Errors
     /// When it cannot be written; the floor in memory has risen all the same.
-    pub fn persist(&self, wall: Timestamp) -> Result<(), FileError> {
+    pub fn persist(&self, now: &Now) -> Result<(), FileError> {
         let due = {
             let mut state = self.lock();
-            state.floor = state.floor.max(wall);
+            state.note(now);
             (state.floor.duration_since(state.persisted) >= STEP).then_some(state.floor)
         };
         let Some(floor) = due else { return Ok(()) };
@@ -97,12 +115,61 @@ impl TimeFloor {
     }
 }
 
+impl State {
+    fn note(&mut self, now: &Now) {
+        let lead = now.wall.duration_since(self.floor);
+        if lead <= LEAP {
+            self.ahead = None;
+        } else if !self.is_even(now) {
+            return;
+        }
+        let none_yet = self.floor == Timestamp::UNIX_EPOCH;
+        let bound = match self.until {
+            Some(until) => until,
+            // Nothing is known that it could be measured by.
+            None if none_yet => Timestamp::MAX,
+            None => self.floor.checked_add(LEAD).unwrap_or(Timestamp::MAX),
+        };
+        self.floor = self.floor.max(now.wall.min(bound));
+        self.ahead = None;
+    }
+
+    /// Has the clock been far ahead for long enough, without a jump?
+    fn is_even(&mut self, now: &Now) -> bool {
+        let (wall, boot_ms) = *self.ahead.get_or_insert((now.wall, now.since_boot_ms));
+        let boot = now.since_boot_ms.saturating_sub(boot_ms);
+        let passed = SignedDuration::from_millis(i64::try_from(boot).unwrap_or(i64::MAX));
+        if (now.wall.duration_since(wall) - passed).abs() > CORRECTION {
+            self.ahead = Some((now.wall, now.since_boot_ms));
+            return false;
+        }
+        boot >= EVENLY_MS
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HOUR: u64 = 60 * 60 * 1000;
+
     fn at(text: &str) -> Now {
-        Now { wall: text.parse().expect("time"), since_boot_ms: 1, boot_id: "b".into() }
+        after(text, 1)
+    }
+
+    fn after(text: &str, since_boot_ms: u64) -> Now {
+        Now { wall: text.parse().expect("time"), since_boot_ms, boot_id: "b".into() }
+    }
+
+    /// A floor at noon, persisted.
+    fn noon(dir: &tempfile::TempDir) -> TimeFloor {
+        let path = dir.path().join("time-floor");
+        std::fs::write(&path, "2026-11-22T12:00:00Z").expect("write");
+        TimeFloor::open(path).expect("there")
+    }
+
+    fn persisted(dir: &tempfile::TempDir) -> String {
+        std::fs::read_to_string(dir.path().join("time-floor")).expect("written")
     }
 
     #[test]
@@ -110,8 +177,10 @@ mod tests {
         let dir = tempfile::tempdir_in("/run").expect("root's directory");
         let path = dir.path().join("time-floor");
         let floor = TimeFloor::open(path.clone()).expect("none yet");
-        assert_eq!(floor.judge(at("2026-11-22T11:00:00Z")).1, None);
-        floor.persist(at("2026-11-22T11:00:00Z").wall).expect("written");
+        assert_eq!(floor.judge(at("2026-11-22T10:00:00Z")).1, None);
+        floor.persist(&at("2026-11-22T10:00:00Z")).expect("noted");
+        assert_eq!(floor.judge(at("2026-11-22T09:00:00Z")).1, None, "a first time is not believed at once");
+        floor.persist(&after("2026-11-22T11:00:00Z", HOUR + 1)).expect("written");
         drop(floor);
 
         let floor = TimeFloor::open(path).expect("there");
@@ -124,6 +193,69 @@ mod tests {
         floor.raise(at("2027-01-01T00:00:00Z").wall);
         assert!(floor.judge(at("2026-12-01T00:00:00Z")).1.is_some(), "a signed time counts too");
         assert_eq!(floor.judge(at("2027-01-02T00:00:00Z")).1, None);
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_for_less_than_an_hour_leaves_nothing_behind() {
+        let dir = tempfile::tempdir_in("/run").expect("root's directory");
+        let floor = noon(&dir);
+        floor.persist(&after("2060-01-01T00:00:00Z", 0)).expect("noted");
+        floor.persist(&after("2060-01-01T00:59:59Z", HOUR - 1000)).expect("noted");
+        assert_eq!(persisted(&dir), "2026-11-22T12:00:00Z");
+        // NTP sets it right: the floor goes on with it.
+        assert_eq!(floor.judge(after("2026-11-22T13:00:00Z", HOUR)).1, None);
+        floor.persist(&after("2026-11-22T13:00:00Z", HOUR)).expect("written");
+        assert_eq!(persisted(&dir), "2026-11-22T13:00:00Z");
+        // What was seen before is not counted on to the next time that it is ahead.
+        floor.persist(&after("2060-01-01T02:00:00Z", 2 * HOUR)).expect("noted");
+        assert_eq!(persisted(&dir), "2026-11-22T13:00:00Z");
+        // Nor does a clock that jumps gather its hour.
+        floor.persist(&after("2061-01-01T03:30:00Z", 3 * HOUR + HOUR / 2)).expect("noted");
+        floor.persist(&after("2061-01-01T04:00:00Z", 4 * HOUR)).expect("noted");
+        assert_eq!(persisted(&dir), "2026-11-22T13:00:00Z");
+    }
+
+    #[test]
+    fn no_clock_raises_it_beyond_the_end_of_the_policy_in_force() {
+        let dir = tempfile::tempdir_in("/run").expect("root's directory");
+        let floor = noon(&dir);
+        floor.bound(Some(at("2027-02-20T12:00:00Z").wall));
+        floor.persist(&after("2060-01-01T00:00:00Z", 0)).expect("noted");
+        floor.persist(&after("2060-01-01T01:00:00Z", HOUR)).expect("written");
+        floor.persist(&after("2060-01-01T05:00:00Z", 5 * HOUR)).expect("noted");
+        assert_eq!(persisted(&dir), "2027-02-20T12:00:00Z");
+        assert_eq!(floor.judge(at("2027-02-20T12:00:01Z")).1, None);
+        // A clock that goes on after the policy's end is believed; the floor waits for the next policy.
+        floor.bound(Some(at("2027-02-21T12:00:00Z").wall));
+        floor.persist(&after("2027-02-21T13:00:00Z", 6 * HOUR)).expect("noted");
+        floor.persist(&after("2027-02-21T14:00:00Z", 7 * HOUR)).expect("written");
+        assert_eq!(persisted(&dir), "2027-02-21T12:00:00Z");
+        assert_eq!(floor.judge(at("2027-02-21T14:00:00Z")).1, None);
+    }
+
+    #[test]
+    fn a_host_that_was_off_for_long_follows_after_an_hour() {
+        let dir = tempfile::tempdir_in("/run").expect("root's directory");
+        let floor = noon(&dir);
+        for (day, hour) in [("2027-01-10T00:00:00Z", 0), ("2027-01-10T00:30:00Z", HOUR / 2)] {
+            floor.persist(&after(day, hour)).expect("noted");
+        }
+        assert_eq!(persisted(&dir), "2026-11-22T12:00:00Z");
+        floor.persist(&after("2027-01-10T01:00:00Z", HOUR)).expect("written");
+        assert_eq!(persisted(&dir), "2027-01-10T01:00:00Z");
+        floor.persist(&after("2027-01-10T23:00:00Z", 23 * HOUR)).expect("written");
+        assert_eq!(persisted(&dir), "2027-01-10T23:00:00Z", "what follows evenly is no leap");
+    }
+
+    #[test]
+    fn where_nothing_is_signed_an_hour_raises_it_by_at_most_as_long_as_a_policy_lasts() {
+        let dir = tempfile::tempdir_in("/run").expect("root's directory");
+        let floor = noon(&dir);
+        floor.persist(&after("2060-01-01T00:00:00Z", 0)).expect("noted");
+        floor.persist(&after("2060-01-01T01:00:00Z", HOUR)).expect("written");
+        assert_eq!(persisted(&dir), "2027-02-20T12:00:00Z");
+        floor.persist(&after("2060-01-01T01:30:00Z", HOUR + HOUR / 2)).expect("noted");
+        assert_eq!(persisted(&dir), "2027-02-20T12:00:00Z");
     }
 
     #[test]
