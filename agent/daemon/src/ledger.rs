@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 
 use tenure_link::uplink::Ticket;
-use tenure_link::{ChainStore, Repair};
+use tenure_link::{ChainError, ChainStore, Repair};
 use tenure_sys::text;
 use tenure_trust::record::Draft;
 use tenure_trust::{Epoch, HostName};
 
 use crate::journal;
-use crate::recorder::Ledger;
+use crate::recorder::{Ledger, Unwritten};
 
 /// The chain of this host.
 #[derive(Debug)]
@@ -63,18 +63,21 @@ impl ChainLedger {
 }
 
 impl Ledger for ChainLedger {
-    fn append(&mut self, draft: Draft, payload: Vec<u8>, dropped: u32) -> Result<(), String> {
+    fn append(&mut self, draft: Draft, payload: Vec<u8>, dropped: u32) -> Result<(), Unwritten> {
         self.lost = self.lost.saturating_add(dropped);
         let lost = self.lost;
         let chain = match self.open() {
             Ok(chain) => chain,
             Err(why) => {
                 self.lost = self.lost.saturating_add(1);
-                return Err(why);
+                return Err(why.into());
             }
         };
         chain.note_lost(lost);
-        let written = chain.append(draft, payload).map(drop).map_err(|e| journal::chain(&e));
+        let written = chain.append(draft, payload).map(drop).map_err(|e| {
+            let may_say_so = matches!(e, ChainError::Reserve { .. });
+            Unwritten { why: journal::chain(&e), may_say_so }
+        });
         self.lost = 0;
         written
     }

@@ -27,6 +27,7 @@ pub mod policy_in_force;
 pub mod policy_source;
 pub mod prober;
 pub mod reach;
+pub mod record_pace;
 pub mod recorder;
 pub mod session;
 pub mod socket;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,6 +18,7 @@ use tenure_trust::{AreaName, EventName, JudgeVersion, PolicyVersion, ReasonTag};
 use crate::board::{Board, EvidenceStatus};
 use crate::host::Clock;
 use crate::journal::{self, Entry, Kind};
+use crate::record_pace::{Held, RecordPace};
 use crate::time_floor::TimeFloor;
 
 /// Messages that wait for the recorder; beyond that they are lost and counted.
@@ -27,12 +29,27 @@ pub trait Ledger: Send {
     /// Appends a record with its payload. `dropped` more records never got here; they count as lost too.
     ///
     /// # Errors
-    /// Why it was not written, in words; the chain stands as before, and the record counts as lost.
-    fn append(&mut self, draft: Draft, payload: Vec<u8>, dropped: u32) -> Result<(), String>;
+    /// Why it was not written; the chain stands as before, and the record counts as lost.
+    fn append(&mut self, draft: Draft, payload: Vec<u8>, dropped: u32) -> Result<(), Unwritten>;
     /// The number of the last record; 0 when there is none.
     fn last(&self) -> u64;
     /// How many records were lost since the last one that was written.
     fn lost(&self) -> u32;
+}
+
+/// Why a record was not written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwritten {
+    /// In words.
+    pub why: String,
+    /// Is there room for the agent's own word on it?
+    pub may_say_so: bool,
+}
+
+impl From<String> for Unwritten {
+    fn from(why: String) -> Self {
+        Self { why, may_say_so: false }
+    }
 }
 
 enum Message {
@@ -47,6 +64,8 @@ enum Message {
         policy: Option<PolicyVersion>,
         at: Timestamp,
     },
+    /// What was held back is due.
+    Due,
     /// Answered when everything before it has been dealt with.
     Barrier(SyncSender<()>),
     Stop,
@@ -65,6 +84,7 @@ impl std::fmt::Debug for Message {
         f.write_str(match self {
             Self::Report { .. } => "Report",
             Self::Event { .. } => "Event",
+            Self::Due => "Due",
             Self::Barrier(_) => "Barrier",
             Self::Stop => "Stop",
         })
@@ -108,7 +128,8 @@ pub fn start(
     let dropped = Arc::new(AtomicU32::new(0));
     let recorder = Recorder { queue: queue.clone(), dropped: dropped.clone() };
     board.show_evidence(EvidenceStatus { last: ledger.last(), lost: 0, failing: None });
-    let mut scribe = Scribe { ledger, board, floor, clock, dropped, last: BTreeMap::new(), failing: None };
+    let (last, pace) = (BTreeMap::new(), RecordPace::default());
+    let mut scribe = Scribe { ledger, board, floor, clock, dropped, last, pace, failing: None };
     let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || scribe.run(&messages))?;
     Ok((recorder, Running { queue, thread }))
 }
@@ -154,40 +175,74 @@ struct Scribe {
     dropped: Arc<AtomicU32>,
     /// What the last written record of each area said, and under which policy.
     last: BTreeMap<AreaName, (Report, Option<PolicyVersion>)>,
+    pace: RecordPace,
     failing: Option<String>,
 }
 
 impl Scribe {
     fn run(&mut self, messages: &Receiver<Message>) {
-        for message in messages {
+        loop {
+            let message = match self.next(messages) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => Message::Due,
+                Err(RecvTimeoutError::Disconnected) => Message::Stop,
+            };
             match message {
                 Message::Report { report, policy, heartbeat } => self.report(*report, policy, heartbeat),
                 Message::Event { name, payload, policy, at } => {
-                    let draft = Draft {
-                        about: About::Event(name),
-                        policy,
-                        judge: judge(),
-                        observed_at: at,
-                        verdict: None,
-                        reason: None,
-                    };
+                    let draft = event(name, policy, at);
                     self.append(draft, payload.to_string().into_bytes());
                 }
+                Message::Due => {}
                 Message::Barrier(done) => {
+                    self.write_all();
                     // Whoever waited may have gone.
                     let _ = done.try_send(());
                 }
-                Message::Stop => return,
+                Message::Stop => {
+                    self.write_all();
+                    return;
+                }
+            }
+            for held in self.pace.take_due(self.clock.now().since_boot_ms) {
+                self.write(held);
+            }
+        }
+    }
+
+    /// The next message, or that what was held back is due.
+    fn next(&self, messages: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        match self.pace.due() {
+            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => {
+                let left = due.saturating_sub(self.clock.now().since_boot_ms);
+                messages.recv_timeout(Duration::from_millis(left))
             }
         }
     }
 
     fn report(&mut self, report: Report, policy: Option<PolicyVersion>, heartbeat: bool) {
-        let known = self.last.get(&report.area);
-        let news = known.is_none_or(|(last, under)| *under != policy || !report.repeats(last));
+        let written = self.last.get(&report.area).map(|(last, under)| (last, *under));
+        let known = self.pace.waiting(&report.area).map(|held| (&held.newest, held.policy)).or(written);
+        let news = known.is_none_or(|(last, under)| under != policy || !report.repeats(last));
         if !news && !heartbeat {
             return;
         }
+        let now = self.clock.now().since_boot_ms;
+        if let Some(held) = self.pace.offer(report, policy, heartbeat, now) {
+            self.write(held);
+        }
+    }
+
+    fn write_all(&mut self) {
+        for held in self.pace.take_all() {
+            self.write(held);
+        }
+    }
+
+    fn write(&mut self, held: Held) {
+        let report = held.told();
+        let Held { newest, policy, .. } = held;
         let draft = Draft {
             about: About::Area(report.area.clone()),
             policy,
@@ -197,27 +252,31 @@ impl Scribe {
             reason: reason(&report),
         };
         if self.append(draft, payload(&report)) {
-            self.last.insert(report.area.clone(), (report, policy));
+            self.last.insert(report.area, (newest, policy));
         }
     }
 
     fn append(&mut self, draft: Draft, payload: Vec<u8>) -> bool {
+        let of_area = matches!(draft.about, About::Area(_));
         let lost = self.ledger.lost();
         let written = self.ledger.append(draft, payload, self.dropped.swap(0, Ordering::Relaxed));
         match &written {
             Ok(()) => {
-                if self.failing.take().is_some() {
+                // The agent's own word may find room where records of passes do not.
+                if of_area && self.failing.take().is_some() {
                     Entry::new(Kind::RecordsResume, &format!("records are written again; {lost} were lost"))
                         .write();
                 }
             }
-            Err(why) => {
-                if self.failing.as_ref() != Some(why) {
-                    let told = format!("cannot write a record: {why}; enforcement goes on");
-                    Entry::new(Kind::RecordsFail, &told).write();
-                    self.failing = Some(why.clone());
+            Err(Unwritten { why, may_say_so }) if self.failing.as_ref() != Some(why) => {
+                let told = format!("cannot write a record: {why}; enforcement goes on");
+                Entry::new(Kind::RecordsFail, &told).write();
+                self.failing = Some(why.clone());
+                if *may_say_so {
+                    self.say_stopped(why);
                 }
             }
+            Err(_) => {}
         }
         if let Err(error) = self.floor.persist(&self.clock.now())
             && written.is_ok()
@@ -231,6 +290,20 @@ impl Scribe {
         });
         written.is_ok()
     }
+
+    /// The last word before records stop: so that the chain itself says why there are none.
+    fn say_stopped(&mut self, why: &str) {
+        let name = EventName::new("records_stop").expect("an event name");
+        let draft = event(name, None, self.clock.now().wall);
+        let payload = serde_json::json!({ "why": why }).to_string().into_bytes();
+        // One that cannot be written counts as lost, like what it is about.
+        let _ = self.ledger.append(draft, payload, 0);
+    }
+}
+
+/// Something that happened, as a record.
+fn event(name: EventName, policy: Option<PolicyVersion>, observed_at: Timestamp) -> Draft {
+    Draft { about: About::Event(name), policy, judge: judge(), observed_at, verdict: None, reason: None }
 }
 
 /// Which code judged.

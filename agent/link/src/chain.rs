@@ -4,8 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tenure_sys::files::{BaseDir, CheckedDir, FileError, Roots};
+use tenure_sys::room::{self, Room};
 use tenure_trust::{
-    Chain, Draft, Envelope, Epoch, ExportLine, HostName, MachineRole, NamedKey, Payload, Refused, Seq,
+    About, Chain, Draft, Envelope, Epoch, ExportLine, HostName, MachineRole, NamedKey, Payload, Refused, Seq,
 };
 
 use crate::identity::Identity;
@@ -13,6 +14,10 @@ use crate::segment::{self, SEGMENT_LIMIT, Segment};
 
 /// The most segments that are listed: at 4 MiB each 400 GB.
 const MAX_SEGMENTS: usize = 100_000;
+
+/// Bytes of the disk that records of passes leave free, so that evidence cannot take the room that a change needs: its trial
+/// is written down before anything is loaded. Of a small disk an eighth.
+const RESERVE: u64 = 64 << 20;
 
 /// Why a record was not kept, or the chain not opened.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,18 @@ pub enum ChainError {
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// What is left of the disk is kept for enforcing.
+    #[error(
+        "less than {} MiB are free at {}, and those are kept for changes of the host",
+        kept.div_ceil(1 << 20),
+        path.display()
+    )]
+    Reserve {
+        /// The directory of records.
+        path: PathBuf,
+        /// Bytes that are kept.
+        kept: u64,
     },
     /// There are records and the key that signed them is gone.
     #[error("there are records in {}, and the key that signed them is missing", .0.display())]
@@ -72,7 +89,7 @@ impl ChainError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::File(_) => "check owner, mode and free space of the path named",
-            Self::Io { .. } => {
+            Self::Io { .. } | Self::Reserve { .. } => {
                 "make room on the disk; enforcement goes on, and the next record says how many were lost"
             }
             Self::KeyMissing(_) => "restore identity.key from a backup, or begin the host's next epoch",
@@ -113,6 +130,7 @@ pub struct ChainStore {
     chain: Chain,
     segment: Option<Segment>,
     lost: u32,
+    room: fn(&Path) -> io::Result<Room>,
 }
 
 impl ChainStore {
@@ -152,11 +170,12 @@ impl ChainStore {
         let ours: Vec<_> = segments.into_iter().filter(|(e, _)| *e == epoch).collect();
         let (chain, segment) =
             find_head(&dir, &ours, &identity, Chain::begin_as(host, role, epoch), &mut repairs)?;
-        Ok((Self { dir, state: state.into(), identity, chain, segment, lost: 0 }, repairs))
+        Ok((Self { dir, state: state.into(), identity, chain, segment, lost: 0, room: room::at }, repairs))
     }
 
     /// Writes a record and its payload down durably. On an error nothing counts, the caller goes on, and the next
-    /// record that can be written says how many were lost.
+    /// record that can be written says how many were lost. What the agent itself says, which is little, may use what is
+    /// kept free of records of passes.
     ///
     /// # Errors
     /// Most often `Io`: the disk is full.
@@ -192,6 +211,13 @@ impl ChainStore {
     }
 
     fn try_append(&mut self, draft: Draft, facts: Vec<u8>) -> Result<Seq, ChainError> {
+        // A file system that does not tell is tried.
+        if let (About::Area(_), Ok(Room { free, all })) = (&draft.about, (self.room)(&self.dir)) {
+            let kept = RESERVE.min(all / 8);
+            if free < kept {
+                return Err(ChainError::Reserve { path: self.dir.clone(), kept });
+            }
+        }
         let mut salt = [0u8; Payload::SALT];
         getrandom::fill(&mut salt).map_err(ChainError::Random)?;
         let payload = Payload::new(salt, facts).map_err(ChainError::Payload)?;
@@ -215,6 +241,11 @@ impl ChainStore {
         })?;
         self.chain.advance(&link);
         Ok(link.record.seq)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn replace_room(&mut self, room: fn(&Path) -> io::Result<Room>) {
+        self.room = room;
     }
 
     #[cfg(test)]

@@ -9,4 +9,5 @@ pub mod files;
 pub mod lock;
 pub mod proc;
 pub mod progress;
+pub mod room;
 pub mod text;

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tenure_policy::resolved::Mode;
 use tenure_trust::{AreaName, Hash};
 
@@ -72,7 +73,7 @@ pub struct Report {
     /// What is said of the area.
     pub verdict: Verdict,
     /// The area's facts as they are at the end of the pass; absent when unknown or too large.
-    pub facts: Option<serde_json::Value>,
+    pub facts: Option<Value>,
     /// What was decided on the first look; carried out unless `refusal` or the mode says otherwise.
     pub plan: Option<PlanLines>,
     /// What differs at the end of the pass.
@@ -97,7 +98,8 @@ impl Report {
     }
 
     /// Says this report nothing that `before` did not say? Then no record is due until the heartbeat.
-    /// Times alone are no news; a change that was made always is.
+    /// Times alone are no news: who may write a file could make a record of every `touch`. A change that was made always
+    /// is.
     pub fn repeats(&self, before: &Self) -> bool {
         let seen = |f: &Finding| (f.kind.clone(), f.place.clone(), f.what.clone(), f.weight, f.by.clone());
         let findings = |r: &Self| r.findings.iter().map(seen).collect::<Vec<_>>();
@@ -108,11 +110,35 @@ impl Report {
             && self.mode == before.mode
             && (self.verdict == before.verdict
                 || (self.verdict == Verdict::Compliant && before.verdict == Verdict::Remediated))
-            && self.facts == before.facts
+            && same_facts(self.facts.as_ref(), before.facts.as_ref())
             && findings(self) == findings(before)
             && waits(self) == waits(before)
             && self.refusal == before.refusal
             && self.unknown == before.unknown
+    }
+}
+
+/// Are these the same but for the times at which files were written? Such a time is a number beside other facts about the
+/// file; what a host names so (an account, a file) is never a number.
+fn same_facts(a: Option<&Value>, b: Option<&Value>) -> bool {
+    match (a, b) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            let timeless = |(name, value): &(&String, &Value)| {
+                !(*name == "mtime" && matches!(value, Value::Number(_) | Value::Null))
+            };
+            let (mut a, mut b) = (a.iter().filter(timeless), b.iter().filter(timeless));
+            loop {
+                match (a.next(), b.next()) {
+                    (None, None) => return true,
+                    (Some((name, a)), Some((other, b))) if name == other && same_facts(Some(a), Some(b)) => {}
+                    _ => return false,
+                }
+            }
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_facts(Some(a), Some(b)))
+        }
+        (a, b) => a == b,
     }
 }
 
@@ -288,7 +314,7 @@ impl Draft {
     fn report(
         self,
         verdict: Verdict,
-        facts: Option<serde_json::Value>,
+        facts: Option<Value>,
         findings: Vec<Finding>,
         pending: Option<Pending>,
         unknown: Option<Unknown>,
@@ -313,7 +339,7 @@ impl Draft {
 
 /// Too many facts make a report unknown, and only the report: enforcement has happened by then, so that nobody
 /// can switch an area off by filling a host with things to look at.
-fn serialised<F: Serialize>(facts: &F) -> Result<serde_json::Value, Unknown> {
+fn serialised<F: Serialize>(facts: &F) -> Result<Value, Unknown> {
     let doing = || "writing down the facts".to_owned();
     let value = serde_json::to_value(facts).map_err(|e| Unknown { doing: doing(), reason: e.to_string() })?;
     let size = value.to_string().len();

@@ -291,3 +291,25 @@ fn half_a_look_serves_to_put_back_and_for_nothing_else() {
     let report = turn(&at(1000), 5, Mode::Observe);
     assert_eq!((report.verdict, whole(&report)), (Verdict::Drifted, true));
 }
+
+#[test]
+fn only_the_times_of_files_are_left_out_when_facts_are_compared() {
+    let same = |a: serde_json::Value, b: serde_json::Value| same_facts(Some(&a), Some(&b));
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let keys =
+        |mtime: &str| json(&format!(r#"{{"keys":[{{"path":"/x","mtime":{mtime}}},{{"path":"/y"}}]}}"#));
+    assert!(same(keys("1"), keys("2")) && same(keys("1"), keys("null")));
+    assert!(same(keys("1"), json(r#"{"keys":[{"path":"/x"},{"path":"/y"}]}"#)));
+    // Names that a host gives: an account, a file, a word in an answer.
+    for (a, b) in [
+        (r#"{"accounts":{"mtime":{"uid":1}}}"#, r#"{"accounts":{}}"#),
+        (r#"{"accounts":{"mtime":{"uid":1}}}"#, r#"{"accounts":{"mtime":{"uid":0}}}"#),
+        (r#"{"answers":{"mtime":"a"}}"#, r#"{"answers":{"mtime":"b"}}"#),
+        (r#"[{"a":1}]"#, r#"[{"a":1},{"mtime":1}]"#),
+        (r#"{"size":1}"#, r#"{"size":2}"#),
+        (r#"{"a":1,"b":1}"#, r#"{"a":1,"c":1}"#),
+    ] {
+        assert!(!same(json(a), json(b)), "{a} and {b}");
+    }
+    assert!(same_facts(None, None) && !same_facts(None, Some(&json("{}"))));
+}

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tenure_scenarios::operator::DESK;
 use tenure_scenarios::{Fleet, Result, all_held};
+use tenure_trust::record::{About, ExportLine};
 
 /// Exports web1's chain and carries it with the public key to the operator's desk.
 fn export(fleet: &Fleet, name: &str) -> Result<Vec<String>> {
@@ -106,6 +107,60 @@ fn no_secret_is_in_an_export() -> Result<()> {
     for hash in hashes.lines() {
         assert!(!text.contains(hash), "a password's hash");
     }
+    Ok(())
+}
+
+/// What the records of logins say, oldest first.
+fn on_logins(fleet: &Fleet) -> Result<Vec<Value>> {
+    fleet.web1.must(&["rm", "-f", "/root/flood"])?;
+    let mut reports = Vec::new();
+    // The first line is the header.
+    for line in export(fleet, "flood")?.iter().skip(1) {
+        let line = ExportLine::parse(line.as_bytes())?;
+        if matches!(line.unverified()?.about, About::Area(area) if area.as_str() == "ssh_access") {
+            let payload = line.payload.as_ref().ok_or("a record without its payload")?;
+            reports.push(serde_json::from_slice(payload.bytes())?);
+        }
+    }
+    Ok(reports)
+}
+
+#[test]
+fn who_owns_a_watched_file_cannot_fill_the_chain() -> Result<()> {
+    let fleet = Fleet::enforced("flood", Fleet::usual)?;
+    let home = "/home/admin/.ssh/authorized_keys";
+    let public = fleet.office.get(&format!("{}.pub", tenure_scenarios::fleet::UNKNOWN))?;
+    let looked_after = |change: &str| -> Result<()> {
+        let passes = |area: &Value| area["passes"].as_u64().unwrap_or_default();
+        let before = passes(&fleet.area("ssh_access"));
+        fleet.web1.must(&["su", "-s", "/bin/sh", "admin", "-c", change])?;
+        fleet.await_area("ssh_access", "a pass", |area| passes(area) > before).map(drop)
+    };
+    fleet.web1.must(&["sh", "-c", "chown -R admin /home/admin/.ssh"])?;
+    looked_after(&format!("echo '{}' >>{home}", public.trim()))?;
+    fleet.await_area("ssh_access", "the planted key", |area| {
+        area["findings"].to_string().contains("unmanaged-key")
+    })?;
+    let before = on_logins(&fleet)?.len();
+    for day in 1..=6 {
+        looked_after(&format!("touch -d 2026-01-0{day} {home}"))?;
+    }
+    assert_eq!(on_logins(&fleet)?.len(), before, "a touch is no news");
+
+    // Now every pass sees something new: another line, another finding.
+    for number in 0..45 {
+        looked_after(&format!("seq {number} >{home}; echo '{}' >>{home}", public.trim()))?;
+    }
+    let reports = on_logins(&fleet)?;
+    let count = reports.len() - before;
+    assert!(count < 40, "{count} records of 45 changes");
+    let held = |report: &&Value| report["findings"].to_string().contains("records-held-back");
+    let held: Vec<_> = reports.iter().filter(held).collect();
+    assert!(!held.is_empty(), "what was held back is said: {:#?}", reports.last());
+    assert!(
+        held.iter().any(|report| report["mended"].to_string().contains("unmanaged-key")),
+        "and what was seen meanwhile: {held:#?}"
+    );
     Ok(())
 }
 

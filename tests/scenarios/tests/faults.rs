@@ -7,6 +7,7 @@ use tenure_lab::{Family, SshAs, wait_for};
 use tenure_scenarios::agent::SOON;
 use tenure_scenarios::fleet::MARIT;
 use tenure_scenarios::{Fleet, Policy, Reach, Result, all_held, reach};
+use tenure_trust::record::{About, ExportLine};
 
 /// The usual set and one that also opens postgresql: what is reached tells which is in force.
 fn pair(fleet: &Fleet) -> [Policy; 2] {
@@ -256,5 +257,49 @@ fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
     let verified = fleet.tenure(&["verify", "chain", "--key", "web1.pub"])?;
     assert!(verified.ok(), "{}", verified.said());
     assert!(verified.said().contains("could not write"), "it states what was lost: {}", verified.said());
+    Ok(())
+}
+
+#[test]
+fn evidence_stops_before_the_disk_is_full_and_a_new_ruleset_is_still_tried() -> Result<()> {
+    let fleet = Fleet::up("reserve")?;
+    fleet.web1.disk("/var/lib/tenure", 64)?;
+    fleet.web1.must(&["chmod", "700", "/var/lib/tenure"])?;
+    fleet.enforce(&fleet.usual())?;
+    // Half of what is kept free is left.
+    let fill = "set -- $(df -B1 --output=size,avail /var/lib/tenure | tail -1); \
+        head -c $(($2 - $1 / 16)) /dev/zero >/var/lib/tenure/full; sync; df -B1 --output=size,avail /var/lib/tenure";
+    let room = fleet.web1.must(&["sh", "-c", fill])?;
+    fleet.web1.must(&["nft", "flush", "ruleset"])?;
+    let evidence =
+        || fleet.agent_json(&["status"]).map(|s| s["board"]["evidence"].clone()).unwrap_or_default();
+    wait_for("a word on the room that is kept", SOON, || {
+        evidence()["failing"].as_str().is_some_and(|why| why.contains("kept for changes of the host"))
+    })
+    .map_err(|why| format!("{why}: {room} {:#}", evidence()))?;
+    fleet.place_set(&pair(&fleet)[1].clone().with("within: 6s", "within: 60s"))?;
+    fleet.await_trial()?;
+    fleet.confirm_soon()?;
+    for family in Family::BOTH {
+        assert_eq!(
+            reach(&fleet.stranger, &fleet.web1, 5432, family)?,
+            Reach::Answers,
+            "{family:?}: it is kept"
+        );
+    }
+    assert!(evidence()["lost"].as_u64() > Some(0), "{:#}", evidence());
+
+    fleet.web1.must(&["rm", "/var/lib/tenure/full"])?;
+    let _applying = fleet.apply_beside()?;
+    fleet.settle(Duration::from_secs(60))?;
+    fleet.agent(&["evidence", "export", "--out", "/root/chain"])?;
+    let chain = fleet.web1.get("/root/chain")?;
+    let mut stopped = false;
+    for line in chain.lines().skip(1) {
+        let about = ExportLine::parse(line.as_bytes())?.unverified()?.about;
+        stopped |= matches!(about, About::Event(name) if name.as_str() == "records_stop");
+    }
+    assert!(stopped, "the chain itself says why there are no records");
+    assert!(evidence()["failing"].is_null(), "{:#}", evidence());
     Ok(())
 }

@@ -262,3 +262,27 @@ fn a_full_disk_is_an_error_and_the_next_record_says_how_many_were_lost() {
     assert!(report.is_clean(), "{report:?}");
     assert_eq!((report.records, report.lost), (3, 4));
 }
+
+#[test]
+fn records_of_passes_leave_room_for_changes_and_the_agents_own_word_may_use_it() {
+    let state = state();
+    let mut store = open(state.path());
+    fill(&mut store, 1);
+    const MIB: u64 = 1 << 20;
+    store.replace_room(|_| Ok(Room { free: 64 * MIB - 1, all: 1 << 40 }));
+    let error = store.append(draft(), b"{}".to_vec()).unwrap_err();
+    assert!(matches!(&error, ChainError::Reserve { kept, .. } if *kept == 64 * MIB), "{error:?}");
+    assert!(error.to_string().starts_with("less than 64 MiB are free at "), "{error}");
+    let event =
+        Draft { about: About::Event(EventName::new("records_stop").unwrap()), verdict: None, ..draft() };
+    assert_eq!(store.append(event, b"{}".to_vec()).unwrap(), Seq(2), "a full disk is still said");
+    assert_eq!(store.lost(), 0, "and how many were lost is said with it");
+    store.replace_room(|_| Ok(Room { free: MIB, all: 8 * MIB }));
+    fill(&mut store, 1);
+    store.replace_room(|_| Ok(Room { free: MIB - 1, all: 8 * MIB }));
+    assert!(store.append(draft(), b"{}".to_vec()).is_err(), "of a small disk an eighth");
+    store.replace_room(|_| Err(io::ErrorKind::Unsupported.into()));
+    fill(&mut store, 1);
+    let report = verify(&store, &exported(state.path(), 1, None), 1);
+    assert!(report.findings.is_empty(), "{report:?}");
+}

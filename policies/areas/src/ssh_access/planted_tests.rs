@@ -1,6 +1,6 @@
 //! What somebody plants beside the policy: Match blocks and includes that only some connections meet, other SSH servers, other ports.
 
-use super::tests::{section, turn};
+use super::tests::{EVIL, section, turn};
 use super::*;
 use crate::area::{Finding, Weight};
 use crate::fake::FakeHost;
@@ -223,4 +223,21 @@ fn a_host_whose_sockets_cannot_be_read_is_unknown() {
     let host = enforced();
     host.refuse_to_answer("TcpListeners", "not today");
     assert_eq!(enforce(&host).verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_touch_is_no_news_and_another_key_is() {
+    let host = enforced();
+    let key = |comment: &str| format!("{} {comment}\n", EVIL);
+    let keys = "/home/app/.ssh/authorized_keys";
+    host.write_as(keys, key("a"), 1002, 0o600);
+    let before = enforce(&host);
+    assert_eq!(places(&before, "unmanaged-key").len(), 1, "{before:#?}");
+    host.advance_ms(60_000);
+    host.write_as(keys, key("a"), 1002, 0o600);
+    let touched = enforce(&host);
+    assert_ne!(touched.facts, before.facts, "the facts have the file's time");
+    assert!(touched.repeats(&before), "whoever owns the file must not make records by touching it");
+    host.write_as(keys, key("b"), 1002, 0o600);
+    assert!(!enforce(&host).repeats(&touched));
 }
