@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use tenure_areas::firewall::evaluate::inbound;
 use tenure_areas::firewall::facts::{Facts, Own};
+use tenure_areas::firewall::in_force::strangers;
 use tenure_areas::firewall::state::{self, Confirmed, Kept, Trial};
 use tenure_areas::firewall::{Table, compile};
 use tenure_areas::port::HostRead;
@@ -12,9 +13,6 @@ use tenure_policy::resolved::{Addresses, FirewallSection};
 
 use crate::sockets::Listener;
 
-/// Addresses that stand for "somebody whom no network names" (RFC 5737, RFC 3849: nobody's).
-const STRANGER4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
-const STRANGER6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77));
 /// Some address of this host; rules judge where a packet comes from and not which of its addresses it goes to.
 const HERE4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 const HERE6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
@@ -88,8 +86,10 @@ fn who(table: &Table, section: &FirewallSection, listener: &Listener) -> Vec<Str
         _ => None,
     };
     let ask = |wanted: bool, from: Option<IpAddr>| from.filter(|_| wanted).map(gets_in);
-    let strangers = named("anywhere", ask(v4, Some(STRANGER4)), ask(v6, Some(STRANGER6)));
-    if let Some(anywhere) = strangers {
+    // Somebody whom no network of the table names.
+    let strangers = strangers(table);
+    let stranger = |v4: bool| strangers.iter().find(|from| from.is_ipv4() == v4).copied();
+    if let Some(anywhere) = named("anywhere", ask(v4, stranger(true)), ask(v6, stranger(false))) {
         return vec![anywhere];
     }
     section
@@ -111,4 +111,47 @@ fn families(listener: &Listener) -> (bool, bool) {
     let any6 = listener.addresses.iter().any(|a| a.is_ipv6() && a.is_unspecified());
     let v4 = any6 || listener.addresses.iter().any(|a| a.is_ipv4() && !a.is_loopback());
     (v4, v6)
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_areas::firewall::compile::HostBits;
+    use tenure_policy::resolved::Protocol;
+
+    use super::*;
+
+    /// An office at the addresses that documents give to strangers, as in `policies/examples`.
+    fn section() -> FirewallSection {
+        let port = |port| serde_json::json!([{ "protocol": "tcp", "first": port, "last": port }]);
+        serde_json::from_value(serde_json::json!({
+            "networks": { "office": { "v4": ["203.0.113.0/24"], "v6": ["2001:db8::/48"] } },
+            "inbound": [
+                { "id": "implied:ssh/web1", "ports": port(22), "from": { "networks": ["office"] } },
+                { "id": "in:web", "ports": port(443), "from": "anywhere" }
+            ],
+            "outbound": [], "blocks": [],
+            "management": [{ "person": "marit", "from": ["office"], "account": "admin" }],
+            "confirm": { "within_seconds": 60, "by": "person" },
+            "neighbours": []
+        }))
+        .expect("a section")
+    }
+
+    #[test]
+    fn what_only_a_network_reaches_is_not_reached_from_anywhere() {
+        let section = section();
+        let table = compile(&section, &HostBits::assumed(&section)).expect("it compiles");
+        let listener = |port, address: &str| Listener {
+            protocol: Protocol::Tcp,
+            port,
+            addresses: vec![address.parse().expect("an address")],
+            processes: Vec::new(),
+        };
+        let who = |port, address| who(&table, &section, &listener(port, address));
+        assert_eq!(who(22, "::"), ["office"]);
+        assert_eq!(who(22, "0.0.0.0"), ["office"]);
+        assert_eq!(who(443, "::"), ["anywhere"]);
+        assert_eq!(who(443, "198.51.100.11"), ["anywhere"]);
+        assert!(who(5432, "::").is_empty());
+    }
 }

@@ -122,7 +122,7 @@ pub fn reached(in_force: &InForce, address: IpAddr, port: u16) -> Reached {
 }
 
 /// One address of each family that no set of the table holds, where there is one (RFC 5737, RFC 3849, RFC 9637, and others).
-fn strangers(table: &Table) -> Vec<IpAddr> {
+pub fn strangers(table: &Table) -> Vec<IpAddr> {
     let v4 = [[192, 0, 2, 77], [198, 51, 100, 77], [203, 0, 113, 77], [10, 255, 255, 77]].map(IpAddr::from);
     let v6 = [[0x2001, 0xdb8, 0xffff], [0x3fff, 0xfff, 0], [0x2001, 0xdb8, 0], [0xfd00, 0, 0xffff]]
         .map(|[a, b, c]| IpAddr::from([a, b, c, 0, 0, 0, 0, 0x77]));
