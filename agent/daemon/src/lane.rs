@@ -10,7 +10,6 @@ use tenure_areas::area::{Finding, Weight};
 use tenure_areas::pass::{Report, Verdict};
 use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_sys::clock;
-use tenure_trust::PolicyVersion;
 
 use crate::areas::{self, Area, Desired};
 use crate::before::{Before, KeepFirst};
@@ -22,6 +21,7 @@ use crate::pace::Pace;
 use crate::policy_in_force::{Held, PolicyInForce};
 use crate::recorder::Recorder;
 use crate::time_floor::TimeFloor;
+use crate::rule_named::rule_named;
 
 /// Until a policy says otherwise.
 const HEARTBEAT: Duration = Duration::from_secs(900);
@@ -165,7 +165,7 @@ impl Worker {
             ended_boot_ms: after.since_boot_ms,
         };
         self.tools.board.show(turn, &report);
-        tell(self.area, version, &report, reasons);
+        tell(self.area, &compiled.held, &report, reasons);
         let mut alarms = vec![(self.next_heartbeat, Reason::Timer)];
         if let Some(pending) = &report.pending {
             let left = pending.until.duration_since(after.wall);
@@ -248,14 +248,16 @@ fn pass(
 }
 
 /// What the journal is told of a pass: what changed, and what a person must see to.
-fn tell(area: Area, version: Option<PolicyVersion>, report: &Report, reasons: &BTreeSet<Reason>) {
+fn tell(area: Area, held: &Held, report: &Report, reasons: &BTreeSet<Reason>) {
+    let version = held.version();
+    let section = held.verified().value().firewall.as_ref().filter(|_| area == Area::Firewall);
     let entry = |kind, message: &str| Entry::new(kind, message).area(area).version(version);
     let wanted = [Reason::Policy, Reason::Operator, Reason::TrialDue].iter().any(|r| reasons.contains(r));
     let (kind, word) = if wanted { (Kind::Applied, "applied") } else { (Kind::Restored, "restored") };
     for finding in &report.mended {
         let by = finding.by.as_ref().map(|a| format!(" (pid {} {})", a.pid, a.comm)).unwrap_or_default();
         let message = format!("{area}: {word} {}: {}{by}", finding.place, finding.what);
-        entry(kind, &message).actor(finding.by.as_ref()).write();
+        entry(kind, &message).rule(rule_named(section, finding)).actor(finding.by.as_ref()).write();
     }
     for done in &report.done {
         match &done.error {

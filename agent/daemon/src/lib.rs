@@ -29,6 +29,7 @@ pub mod prober;
 pub mod reach;
 pub mod record_pace;
 pub mod recorder;
+pub mod rule_named;
 pub mod session;
 pub mod socket;
 pub mod sockets;

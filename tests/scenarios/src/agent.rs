@@ -10,6 +10,8 @@ use crate::{Policy, Result};
 
 /// Where a standalone policy set lies on web1.
 pub const SET: &str = "/etc/tenure/set";
+/// Where systemd takes what the journal's entries mean from.
+const CATALOGUES: &str = "/usr/lib/systemd/catalog";
 const NO_RESTART: &str = "/run/systemd/system/tenure-agent.service.d/lab.conf";
 /// How long a pass, a start or a new policy may take to show on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -83,7 +85,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Installs the agent's units as its package does, and starts the agent.
+    /// Installs the agent's units and the journal's catalogue as its package does, and starts the agent.
     ///
     /// # Errors
     /// When it is not ready in time.
@@ -100,8 +102,10 @@ impl Fleet {
         for entry in std::fs::read_dir(&units).map_err(|e| format!("read {}: {e}", units.display()))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            host.put(&format!("/etc/systemd/system/{name}"), &std::fs::read(&path)?, "644")?;
+            let to = if name.ends_with(".catalog") { CATALOGUES } else { "/etc/systemd/system" };
+            host.put(&format!("{to}/{name}"), &std::fs::read(&path)?, "644")?;
         }
+        host.must(&["journalctl", "--update-catalog"])?;
         host.must(&["systemctl", "daemon-reload"])?;
         host.must(&["systemctl", "enable", "-q", "tenure-firewall.service", "tenure-agent.service"])?;
         host.must(&["systemctl", "restart", "tenure-agent.service"])?;

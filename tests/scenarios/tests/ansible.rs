@@ -62,6 +62,9 @@ fn the_role_places_starts_and_changes_nothing_twice() -> Result<()> {
     assert!(changed(&play(&fleet, &[])?)? > 0);
     fleet.confirm_soon()?;
     fleet.await_rest()?;
+    // The journal's entries are explained by what the role placed.
+    let explained = fleet.web1.must(&["journalctl", "--no-pager", "-x", "-u", "tenure-agent"])?;
+    assert!(explained.contains("Subject: Policy version 1 is in force"), "{explained}");
     assert_eq!(changed(&play(&fleet, &["--check", "--diff"])?)?, 0);
     assert_eq!(changed(&play(&fleet, &[])?)?, 0, "a second run changes nothing");
 

@@ -16,10 +16,6 @@ fn entries(fleet: &Fleet, kind: &str) -> Vec<Value> {
 #[test]
 fn entries_carry_their_kind_and_who_changed_what() -> Result<()> {
     let fleet = Fleet::signed("journal")?;
-    let catalog = tenure_lab::repository().join("agent/daemon/units/tenure-agent.catalog");
-    fleet.web1.put("/usr/lib/systemd/catalog/tenure-agent.catalog", &std::fs::read(catalog)?, "644")?;
-    fleet.web1.must(&["journalctl", "--update-catalog"])?;
-
     let in_force = entries(&fleet, "3e38488a39204ebe96b39721939b7cd6");
     let entry = in_force.first().ok_or("no entry about the policy in force")?;
     assert_eq!(entry["TENURE_VERSION"], "1", "{entry:#}");
@@ -38,6 +34,20 @@ fn entries_carry_their_kind_and_who_changed_what() -> Result<()> {
     assert_eq!(entry["TENURE_ACTOR_COMM"], "nft", "{entry:#}");
     assert!(entry["TENURE_ACTOR_PID"].as_str().is_some_and(|pid| pid.parse::<u32>().is_ok()), "{entry:#}");
     assert_eq!(entry["TENURE_VERSION"], "1");
+
+    // A rule of the policy that somebody takes out is named by the policy's own name for it.
+    let chains = fleet.web1.must(&["nft", "list", "table", "inet", "tenure"])?;
+    let chain = chains.lines().find_map(|line| line.trim().strip_prefix("chain g")?.strip_suffix("_input {"));
+    let chain = format!("g{}_input", chain.ok_or("no chain of rules")?);
+    fleet.web1.must(&["nft", "flush", "chain", "inet", "tenure", &chain])?;
+    let named = || {
+        let found = entries(&fleet, "e963938ecad44cd1844fbab27a903e19");
+        found.iter().find_map(|e| e["TENURE_RULE"].as_str().map(str::to_owned))
+    };
+    wait_for("an entry that names the rule", SOON, || named().is_some())
+        .map_err(|why| format!("{why}\n{}", fleet.journal()))?;
+    let rule = named().ok_or("it was there")?;
+    assert!(rule.contains("/inbound/") || rule.starts_with("implied:"), "{rule}");
 
     let kind = "MESSAGE_ID=e963938ecad44cd1844fbab27a903e19";
     let explained = fleet.web1.must(&["journalctl", "--no-pager", "-x", kind])?;
