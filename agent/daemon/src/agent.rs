@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tenure_link::{Uplink, uplink};
@@ -35,8 +36,8 @@ use crate::watch::Watch;
 /// Why the agent did not start. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another agent works on this host.
-    #[error("another agent works on this host")]
+    /// Another agent works on this host, or its lock cannot be used.
+    #[error("cannot be the one agent of this host")]
     Lock(#[from] LockError),
     /// A directory or file of ours cannot be used.
     #[error("cannot prepare the agent's state")]
@@ -49,6 +50,22 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl StartError {
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Lock(LockError::Held { .. }) => {
+                "wait for it to end, or ask it: `tenure-agent status` goes through its socket"
+            }
+            Self::Lock(LockError::File(error)) | Self::State(error) => error.hint(),
+            Self::Part { .. } => {
+                "the kernel gives no more threads, sockets or watches: end what uses them up, or raise the limit; \
+                 `tenure-agent doctor` looks for the usual reasons"
+            }
+        }
+    }
 }
 
 /// A running agent.
@@ -166,6 +183,12 @@ impl Agent {
             .or_else(|| part(self.server.is_finished(), "the socket"))
             .or_else(|| part(self.watch.as_ref().is_some_and(Watch::is_finished), "the file watcher"))
             .or_else(|| part(self.kernel.as_ref().is_some_and(|k| !k.is_listening()), "the kernel watcher"))
+    }
+
+    /// The lane that has made no progress for far longer than a pass lasts, if there is one: then the agent must not say
+    /// that it lives.
+    pub fn hanging_part(&self, now: Duration) -> Option<String> {
+        self.lanes.iter().find(|lane| lane.hangs(now)).map(|lane| format!("the lane {}", lane.area))
     }
 
     /// Ends everything after the passes under way; a trial goes on in the kernel and falls back by itself.

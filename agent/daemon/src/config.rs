@@ -86,18 +86,14 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// What to do next.
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         const SHAPE: &str = "write `host: NAME` and `policy: { from: bundles, path: /etc/tenure/policy }`";
         match self {
-            Self::Missing { path } => Some(format!(
-                "{SHAPE} into {}, or name a policy with --policy DIR --host NAME",
-                text::path(path)
-            )),
-            Self::Parse { .. } => Some(SHAPE.into()),
-            Self::File { source: FileError::Unsafe { .. }, .. } => {
-                Some("whoever can write there decides what root does on this host".into())
+            Self::Missing { path } => {
+                format!("{SHAPE} into {}, or name a policy with --policy DIR --host NAME", text::path(path))
             }
-            Self::File { .. } => None,
+            Self::Parse { .. } => SHAPE.into(),
+            Self::File { source, .. } => source.hint().into(),
         }
     }
 }

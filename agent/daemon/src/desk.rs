@@ -30,6 +30,10 @@ use crate::ssh_trial;
 /// How long a lane may take for the pass that somebody waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What to do next where the host itself is in the way.
+const DOCTOR: &str =
+    "`tenure-agent doctor` looks for the usual reasons (a full disk, a missing program); then try again";
+
 /// The agent's desk.
 pub struct Counter {
     tools: Tools,
@@ -240,7 +244,7 @@ impl Counter {
         let doing = format!("give {area} back");
         let mut done = desired
             .lift(host, host)
-            .map_err(|unknown| Refused { what: format!("cannot {doing}: {unknown}"), hint: None })?;
+            .map_err(|unknown| Refused::new(format!("cannot {doing}: {unknown}"), DOCTOR))?;
         if !done.iter().any(|d| d.error.is_some()) {
             done.extend(before.compare(area, host).map_err(|e| failed(&doing, &e))?);
         }
@@ -277,7 +281,9 @@ impl Counter {
             )),
             Kept::None => Err(none()),
             Kept::Broken(why) => {
-                Err(Refused { what: format!("nothing was {what}: {TRIAL}: {why}"), hint: None })
+                let next =
+                    "nothing is lost: the kernel falls back by itself; `tenure-agent apply` tries it again";
+                Err(Refused::new(format!("nothing was {what}: {TRIAL}: {why}"), next))
             }
         }
     }
@@ -320,10 +326,8 @@ impl Counter {
 
     /// Has a pass made that begins after now, and waits for its end.
     fn pass_of(&self, area: Area) -> Result<(), Refused> {
-        let lane = self
-            .lanes
-            .get(&area)
-            .ok_or_else(|| Refused { what: format!("no lane keeps {area}"), hint: None })?;
+        let lane =
+            self.lanes.get(&area).ok_or_else(|| Refused::new(format!("no lane keeps {area}"), DOCTOR))?;
         let board = &self.tools.board;
         // A pass may be under way that began before now: the second end from here is of one that began after.
         for _ in 0..2 {
@@ -400,7 +404,14 @@ fn no_policy(tools: &Tools) -> Refused {
 }
 
 fn failed(doing: &str, error: &PortError) -> Refused {
-    Refused { what: format!("cannot {doing}: {error}"), hint: None }
+    let next = match error {
+        PortError::Untrusted { .. } => {
+            "find out who changed it; make it root's alone, or move it away, and try again"
+        }
+        PortError::Absent { .. } => "`tenure-agent status` shows what is in force; try again",
+        PortError::TooLarge { .. } | PortError::Failed { .. } => DOCTOR,
+    };
+    Refused::new(format!("cannot {doing}: {error}"), next)
 }
 
 fn write(host: &dyn crate::host::Host, path: &str, bytes: Vec<u8>) -> PortResult<()> {

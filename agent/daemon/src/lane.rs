@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,13 +21,16 @@ use crate::journal::{self, Entry, Kind};
 use crate::pace::Pace;
 use crate::policy_in_force::{Held, PolicyInForce};
 use crate::recorder::Recorder;
-use crate::time_floor::TimeFloor;
 use crate::rule_named::rule_named;
+use crate::time_floor::TimeFloor;
 
 /// Until a policy says otherwise.
 const HEARTBEAT: Duration = Duration::from_secs(900);
 /// How soon a pass that failed or could not judge is repeated.
 const RETRY: Duration = Duration::from_secs(30);
+/// How long a pass may last, or one that is due may wait, before the lane counts as hanging. Every program that a pass runs
+/// has a limit of seconds, the slowest two minutes; asking sshd about many people adds up.
+const HANGS: Duration = Duration::from_secs(900);
 /// How long after an operation's limit it is looked at: the kernel ends a trial within milliseconds of its limit.
 const AFTER_LIMIT: Duration = Duration::from_millis(100);
 
@@ -62,7 +66,24 @@ pub struct Lane {
     pub area: Area,
     /// Its bells.
     pub mailbox: Mailbox,
+    progress: Progress,
     thread: JoinHandle<()>,
+}
+
+/// By when a lane must have moved on, in milliseconds of [`clock::monotonic`].
+#[derive(Debug, Clone, Default)]
+struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// It moved on now, and has this much time until it is due again.
+    fn note(&self, now: Duration, next: Duration) {
+        let until = now.saturating_add(next).saturating_add(HANGS);
+        self.0.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn is_overdue(&self, now: Duration) -> bool {
+        now.as_millis() > u128::from(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Lane {
@@ -73,10 +94,18 @@ impl Lane {
     pub fn start(area: Area, tools: Tools) -> io::Result<Self> {
         let mailbox = Mailbox::new();
         let bells = mailbox.clone();
+        let progress = Progress::default();
+        progress.note(clock::monotonic(), HEARTBEAT);
+        let noted = progress.clone();
         let thread = std::thread::Builder::new()
             .name(format!("lane-{area}"))
-            .spawn(move || Worker::new(area, tools).run(&bells))?;
-        Ok(Self { area, mailbox, thread })
+            .spawn(move || Worker::new(area, tools).run(&bells, &noted))?;
+        Ok(Self { area, mailbox, progress, thread })
+    }
+
+    /// Has it made no progress for far longer than a pass lasts, at this moment of [`clock::monotonic`]?
+    pub fn hangs(&self, now: Duration) -> bool {
+        self.progress.is_overdue(now)
     }
 
     /// Has it ended by itself?
@@ -124,12 +153,18 @@ impl Worker {
         }
     }
 
-    fn run(&mut self, bells: &Mailbox) {
+    fn run(&mut self, bells: &Mailbox, progress: &Progress) {
         let mut alarms = vec![(self.next_heartbeat, Reason::Timer)];
         loop {
             match bells.wait(&alarms, self.pace.not_before()) {
                 Wake::Stop => return,
-                Wake::Rung { reasons, since } => alarms = self.turn(&reasons, since),
+                Wake::Rung { reasons, since } => {
+                    progress.note(clock::monotonic(), Duration::ZERO);
+                    alarms = self.turn(&reasons, since);
+                    let now = clock::monotonic();
+                    let next = alarms.iter().map(|(at, _)| at.saturating_sub(now)).min().unwrap_or_default();
+                    progress.note(now, next);
+                }
             }
         }
     }

@@ -237,6 +237,11 @@ fn a_lane_that_hangs_holds_no_other_up() {
     quick.mailbox.ring(Reason::Start);
     let board = stuck.tools.board.clone();
     assert!(board.wait_until(Duration::from_secs(20), |_| board.passes(Area::Firewall) == 1));
+    // Only the one that hangs is told, and only when it has hung for longer than any pass lasts.
+    let later = clock::monotonic() + HANGS + Duration::from_secs(1);
+    assert_eq!((slow.hangs(later), slow.hangs(clock::monotonic())), (true, false));
+    // Its pass is shown a moment before it has ended.
+    assert!(board.wait_until(Duration::from_secs(20), |_| !quick.hangs(later)));
     quick.stop();
     // The hanging pass asks twice: it observes, acts, and observes again.
     go_on.send(()).expect("the lane waits");
@@ -248,10 +253,10 @@ fn a_lane_that_hangs_holds_no_other_up() {
 #[test]
 fn a_restart_keeps_chain_floor_and_what_is_under_way() {
     let bench = Bench::new();
+    bench.tools.floor.raise(bench.fake.now().wall);
     let lane = bench.lane();
     assert_eq!(bench.pass(&lane, Reason::Start).verdict, Verdict::Pending);
     let until = bench.tools.board.overview().areas.remove(0).pending.expect("a trial").until;
-    bench.tools.floor.raise(bench.fake.now().wall);
     let (fake, dir, last) = bench.end(lane);
     assert!(last >= 1);
 
@@ -271,10 +276,10 @@ fn a_restart_keeps_chain_floor_and_what_is_under_way() {
 #[test]
 fn before_the_floor_drift_is_restored_and_the_verdict_is_unknown() {
     let bench = Bench::new();
+    bench.tools.floor.raise(bench.fake.now().wall);
     let lane = bench.lane();
     bench.pass(&lane, Reason::Start);
     bench.confirm();
-    bench.tools.floor.raise(bench.fake.now().wall);
     bench.pass(&lane, Reason::Operator);
     bench.tools.recorder.settle();
     *bench.wrong.lock().expect("whole") = Some("1970-01-01T00:10:00Z".parse().expect("a time"));

@@ -35,7 +35,9 @@ pub fn backup(tools: &Tools, which: Option<&str>) -> Result<Answer, Refused> {
     let mut requests = Vec::new();
     for (number, series) in meant.into_iter().enumerate() {
         let id = format!("r-{}-{number}", now.wall.as_millisecond());
-        let id = RunId::new(id).map_err(|e| Refused { what: e.to_string(), hint: None })?;
+        let id = RunId::new(id).map_err(|e| {
+            Refused::new(e.to_string(), "look at the series and the clock: a run is named by both")
+        })?;
         let request = RunRequest { id, series: series.series.clone(), at: now.wall };
         let failed =
             |why: String| Refused::new(format!("cannot write the request down: {why}"), "see to the disk");

@@ -43,6 +43,10 @@ pub struct NotTaken {
 pub trait PolicySource: Send {
     /// The directory to watch.
     fn watched(&self) -> &Path;
+    /// Do folders in it count too? Only then is more than its own level watched.
+    fn has_folders(&self) -> bool {
+        false
+    }
     /// The policy that was taken before a restart, without looking at what is offered; none on a standalone host.
     ///
     /// # Errors
@@ -137,7 +141,9 @@ pub fn start(mut source: Box<dyn PolicySource>, office: Office) -> io::Result<Ru
         settle(resumed.transpose(), &office, &mut told);
         loop {
             // Before it is read, so that no change is missed; one that is watched already is not harmed.
-            let _ = watcher.watch(source.watched(), RecursiveMode::Recursive);
+            let depth =
+                if source.has_folders() { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+            let _ = watcher.watch(source.watched(), depth);
             if office.floor.judge(office.clock.now()).1.is_none() {
                 let taken = source.take(office.clock.now().wall);
                 office.floor.raise(source.proved());
@@ -233,8 +239,8 @@ pub fn enforce(held: Held, office: &Office) {
     Entry::new(Kind::PolicyInForce, &told).version(held.version()).write();
     let payload = json!({ "from": held.from, "hash": held.hash(), "until": held.until() });
     office.recorder.event("policy", payload, held.version(), office.clock.now().wall);
+    office.floor.bound(held.until());
     office.cell.set(held);
     office.board.show_policy(status);
     office.lanes.iter().for_each(|lane| lane.ring(Reason::Policy));
 }
-    office.floor.bound(held.until());

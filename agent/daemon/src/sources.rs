@@ -45,6 +45,22 @@ impl Bundles {
         Ok(Self { store, drop, host, seen: None, held: None })
     }
 
+    /// What would be in force after taking what lies in the drop directory now. Writes and makes nothing.
+    ///
+    /// # Errors
+    /// As taking it.
+    pub fn look(paths: &Paths, drop: PathBuf, host: HostName, now: Timestamp) -> Result<Held, NotTaken> {
+        let places = Places { root: paths.root.clone(), state: paths.state.clone() };
+        let store = BundleStore::look(&places, host.clone()).map_err(|e| not_taken(&e))?;
+        let bundles = Self { store, drop, host, seen: None, held: None };
+        let held = bundles.store.held(now).map_err(|e| not_taken(&e))?;
+        let verified = match held {
+            Some(held) if bundles.offer() == [None, None] => held,
+            _ => bundles.store.examine(&bundles.drop, now).map_err(|e| not_taken(&e))?,
+        };
+        Ok(Held::new(verified, bundles.from()))
+    }
+
     fn offer(&self) -> Offer {
         let dir = BaseDir::open(&self.drop).ok();
         ["index.json".to_owned(), format!("{}.bundle.json", self.host)].map(|name| {
@@ -134,7 +150,39 @@ impl Directory {
                 )),
             });
         }
+        // What it leads to is what would be watched; one that is not there yet is judged as it is named.
+        let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if is_systems(&place) {
+            return Err(NotTaken {
+                what: format!(
+                    "the policy in {} is not used: the directory is the system's, and all of it would be read and watched",
+                    text::path(&path)
+                ),
+                hint: Some("move the set into a directory of its own, e.g. /etc/tenure/policy".into()),
+            });
+        }
         Ok(Self { path, host, confirm_within })
+    }
+}
+
+/// A directory that belongs to the system as a whole and is nobody's policy set (hier(7)).
+fn is_systems(path: &Path) -> bool {
+    const TOP: &[&str] = &[
+        "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "media", "mnt", "opt", "proc", "root",
+        "run", "sbin", "srv", "sys", "tmp", "usr", "var",
+    ];
+    const BELOW: &[(&str, &[&str])] = &[
+        ("etc", &["ssh", "systemd", "tenure"]),
+        ("usr", &["bin", "games", "include", "lib", "lib64", "libexec", "local", "sbin", "share", "src"]),
+        ("var", &["backups", "cache", "lib", "local", "log", "mail", "opt", "spool", "tmp"]),
+    ];
+    let names: Vec<&str> = path.components().skip(1).filter_map(|part| part.as_os_str().to_str()).collect();
+    match names.as_slice() {
+        [] => true,
+        ["dev" | "proc" | "sys", ..] => true,
+        [top] => TOP.contains(top),
+        [top, below] => BELOW.iter().any(|(of, names)| of == top && names.contains(below)),
+        _ => false,
     }
 }
 
@@ -151,6 +199,10 @@ impl PolicySource for Directory {
         &self.path
     }
 
+    fn has_folders(&self) -> bool {
+        true
+    }
+
     fn proved(&self) -> Timestamp {
         Timestamp::UNIX_EPOCH
     }
@@ -162,12 +214,7 @@ impl PolicySource for Directory {
     fn take(&mut self, _now: Timestamp) -> Result<Held, NotTaken> {
         let texts = texts(&self.path).map_err(|e| NotTaken {
             what: format!("cannot use the policy in {}: {}", text::path(&self.path), journal::chain(&e)),
-            hint: match e {
-                FileError::Unsafe { .. } => {
-                    Some("whoever can write there decides what root does on this host".into())
-                }
-                _ => None,
-            },
+            hint: Some(e.hint().into()),
         })?;
         let policy = resolve(&texts, &self.host).map_err(|NotTaken { what, hint }| NotTaken {
             what: format!("the policy in {} is refused:\n{what}", text::path(&self.path)),
@@ -205,4 +252,38 @@ fn resolve(texts: &BTreeMap<String, String>, host: &HostName) -> Result<HostPoli
             set.hosts().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_the_system_is_no_policy_set() {
+        let paths = Paths { state: "/run/none/state".into(), ..Paths::of_host() };
+        let open = |path: &str| {
+            let host = HostName::new("web1").expect("a name");
+            Directory::open(&paths, path.into(), host, None).map(drop).map_err(|e| (e.what, e.hint.is_some()))
+        };
+        for path in
+            ["/", "/etc", "/usr", "/usr/share", "/var/lib", "/run", "/srv", "/proc/self", "/proc/1/root/x"]
+        {
+            let (what, hint) = open(path).expect_err(path);
+            assert!(what.contains("the directory is the system's") && hint, "{path}: {what}");
+        }
+        for path in [
+            "/etc/tenure/policy",
+            "/srv/policy",
+            "/root/policy",
+            "/usr/local/policy",
+            "/var/policy",
+            "/policy",
+        ] {
+            open(path).expect(path);
+        }
+        let dir = tempfile::tempdir_in("/run").expect("root's directory");
+        let link = dir.path().join("policy");
+        std::os::unix::fs::symlink("/", &link).expect("linked");
+        assert!(open(&link.display().to_string()).is_err(), "a link to one is one");
+    }
 }

@@ -110,6 +110,14 @@ pub struct Offered<T> {
     pub changed: bool,
 }
 
+/// A set that was judged, with its bytes.
+struct Examined<T> {
+    index: Verified<Index>,
+    policy: Verified<T>,
+    index_bytes: Vec<u8>,
+    bundle_bytes: Vec<u8>,
+}
+
 /// The policy that a machine holds.
 #[derive(Debug)]
 pub struct BundleStore {
@@ -132,6 +140,15 @@ impl BundleStore {
     /// # Errors
     /// `NoRoot` when this machine belongs to no fleet; else what is wrong with root, floor or directories.
     pub fn open(places: &Places, host: HostName) -> Result<Self, StoreError> {
+        Roots::new([&places.state])?.make_dir(&places.state.join("policy"), 0o700)?;
+        Self::look(places, host)
+    }
+
+    /// The same and makes no directory: for who only looks at what would be taken.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn look(places: &Places, host: HostName) -> Result<Self, StoreError> {
         let root = match CheckedDir::read_file(&places.root, Kind::Root.max_payload() as u64 * 2) {
             Ok(file) => Root::anchor(&file.bytes)
                 .map_err(|source| StoreError::BadRoot { path: places.root.clone(), source })?,
@@ -140,7 +157,6 @@ impl BundleStore {
         };
         let writable = Roots::new([&places.state])?;
         let dir = places.state.join("policy");
-        writable.make_dir(&dir, 0o700)?;
         let floor = read_floor(&dir)?;
         Ok(Self { dir, writable, host, root, floor })
     }
@@ -209,6 +225,22 @@ impl BundleStore {
     /// # Errors
     /// A refusal with the file it is about. Nothing was changed then: the set held before stays.
     pub fn offer<T: Bundle>(&mut self, drop: &Path, now: Timestamp) -> Result<Offered<T>, StoreError> {
+        let Examined { index, policy, index_bytes, bundle_bytes } = self.examined::<T>(drop, now)?;
+        let before = self.held::<T>(now).ok().flatten().map(|held| held.hash());
+        let changed = before != Some(policy.hash());
+        self.install(&index, &index_bytes, &bundle_bytes)?;
+        Ok(Offered { policy, changed })
+    }
+
+    /// Judges the set in a drop directory as `offer` does, and takes nothing.
+    ///
+    /// # Errors
+    /// As `offer`.
+    pub fn examine<T: Bundle>(&self, drop: &Path, now: Timestamp) -> Result<Verified<T>, StoreError> {
+        self.examined(drop, now).map(|examined| examined.policy)
+    }
+
+    fn examined<T: Bundle>(&self, drop: &Path, now: Timestamp) -> Result<Examined<T>, StoreError> {
         let dir = BaseDir::open(drop)?;
         // Whoever put it there does not matter: the signatures do.
         let expect = Expect { owner: Owner::Anybody, limit: ENVELOPE_LIMIT, one_link: false };
@@ -227,10 +259,7 @@ impl BundleStore {
             drop,
             ["index.json", &bundle_name],
         )?;
-        let before = self.held::<T>(now).ok().flatten().map(|held| held.hash());
-        let changed = before != Some(policy.hash());
-        self.install(&index, &index_bytes, &bundle_bytes)?;
-        Ok(Offered { policy, changed })
+        Ok(Examined { index, policy, index_bytes, bundle_bytes })
     }
 
     /// Judges an index that is offered, and takes nothing.
@@ -336,7 +365,7 @@ fn names(version: PolicyVersion) -> (String, String) {
 fn read_floor(dir: &Path) -> Result<Floor, StoreError> {
     let path = dir.join(FLOOR);
     let bad = |source| StoreError::BadFloor { path: path.clone(), source };
-    match CheckedDir::open(dir)?.read(Path::new(FLOOR), FLOOR_LIMIT) {
+    match CheckedDir::open(dir).and_then(|dir| dir.read(Path::new(FLOOR), FLOOR_LIMIT)) {
         Ok(file) => {
             let floor: Floor = serde_json::from_slice(&file.bytes).map_err(|e| bad(Refused::malformed(e)))?;
             match floor.schema {

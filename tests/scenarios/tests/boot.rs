@@ -60,6 +60,49 @@ fn missing_or_spoilt_state_loads_the_baseline_with_the_management_path() -> Resu
 }
 
 #[test]
+fn a_ruleset_that_does_not_load_at_first_is_tried_again_and_not_for_ever() -> Result<()> {
+    let fleet = Fleet::enforced("again", Fleet::usual)?;
+    let show = |what: &str| fleet.web1.must(&["systemctl", "show", "-P", what, "tenure-firewall"]);
+    let begin = || {
+        fleet
+            .web1
+            .sh("systemctl stop tenure-agent tenure-firewall; systemctl reset-failed tenure-firewall")?;
+        fleet.web1.must(&["nft", "flush", "ruleset"])?;
+        fleet.web1.must(&["rm", "-f", "/run/tries"])
+    };
+    // A filter program that fails so many times and is then the real one.
+    let broken = "#!/bin/sh\necho >>/run/tries\n[ $(wc -l </run/tries) -le LIMIT ] && exit 1\nexec /usr/sbin/nft.real \"$@\"\n";
+    fleet.web1.must(&["mv", "/usr/sbin/nft", "/usr/sbin/nft.real"])?;
+    fleet.web1.must(&["cp", "-p", "/usr/sbin/nft.real", "/usr/sbin/nft"])?;
+    let place =
+        |limit: &str| fleet.web1.put("/usr/sbin/nft", broken.replace("LIMIT", limit).as_bytes(), "755");
+    begin()?;
+    place("2")?;
+    fleet.web1.sh("systemctl start tenure-firewall")?;
+    tenure_lab::wait_for("the ruleset", SOON, || {
+        fleet.web1.exec(&["nft.real", "list", "table", "inet", "tenure"]).is_ok_and(|o| o.ok())
+    })
+    .map_err(|why| format!("{why}: {}", fleet.journal()))?;
+    tenure_lab::wait_for("rest", SOON, || show("ActiveState").is_ok_and(|state| state.trim() == "active"))?;
+
+    fleet.web1.must(&["cp", "-p", "/usr/sbin/nft.real", "/usr/sbin/nft"])?;
+    begin()?;
+    place("100000")?;
+    fleet.web1.sh("systemctl start tenure-firewall")?;
+    tenure_lab::wait_for("the end of trying", SOON, || {
+        show("ActiveState").is_ok_and(|state| state.trim() == "failed")
+            && show("Result").is_ok_and(|why| why.trim() == "start-limit-hit" || why.trim() == "exit-code")
+            && show("SubState").is_ok_and(|state| state.trim() == "failed")
+    })
+    .map_err(|why| format!("{why}: {}", show("SubState").unwrap_or_default()))?;
+    assert_eq!(show("NRestarts")?.trim().parse::<u32>()?, 3, "tried a bounded number of times");
+    fleet.web1.must(&["mv", "/usr/sbin/nft.real", "/usr/sbin/nft"])?;
+    fleet.web1.must(&["systemctl", "reset-failed", "tenure-firewall"])?;
+    fleet.web1.must(&["systemctl", "start", "tenure-firewall", "tenure-agent"])?;
+    fleet.await_rest()
+}
+
+#[test]
 fn a_host_that_never_confirmed_is_left_as_it_is() -> Result<()> {
     let fleet = Fleet::up("never")?;
     fleet.place_set(&fleet.usual())?;

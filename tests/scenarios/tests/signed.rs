@@ -169,7 +169,35 @@ fn an_expired_policy_is_not_taken_anew_and_keeps_being_enforced_if_it_was() -> R
     })?;
     fleet.sign("marit", &fleet.usual(), 2)?;
     fleet.deliver()?;
-    fleet.await_refusal("expire").map(drop)
+    fleet.await_refusal("expire").map(drop)?;
+    // Somebody sets the clock right: what it said meanwhile is not remembered against it.
+    fleet.web1.must(&["rm", "/etc/systemd/system/tenure-agent.service.d/time.conf"])?;
+    fleet.web1.must(&["systemctl", "daemon-reload"])?;
+    fleet.web1.must(&["systemctl", "restart", "tenure-agent"])?;
+    tenure_lab::wait_for("version 2", tenure_scenarios::agent::SOON, || {
+        fleet.agent_json(&["status"]).is_ok_and(|s| s["board"]["policy"]["version"] == 2)
+    })
+    .map_err(|why| format!("{why}: {:#}", fleet.agent_json(&["status"]).unwrap_or_default()))?;
+    fleet.await_rest()
+}
+
+#[test]
+fn looking_at_bundles_that_were_never_taken_makes_nothing_on_the_host() -> Result<()> {
+    let fleet = Fleet::up("look")?;
+    fleet.make_operator("marit", "lab")?;
+    fleet.place_root("marit")?;
+    fleet.sign("marit", &fleet.usual(), 1)?;
+    fleet.deliver()?;
+    let files = "find / -xdev -newer /root/before -not -path '/proc/*' -not -path '/var/log/*' -not -path '/run/log/*'";
+    let made = format!("{files} -path '*tenure*' -not -path '{DROP}*'");
+    fleet.web1.must(&["touch", "/root/before"])?;
+    let plan = fleet.agent(&["plan", "--bundles", DROP, "--host", "web1"])?;
+    assert_eq!(plan.status, 2, "{}", plan.said());
+    for place in ["/var/lib/tenure", "/run/tenure"] {
+        assert!(!fleet.web1.exec(&["test", "-e", place])?.ok(), "{place} was made");
+    }
+    assert_eq!(fleet.web1.must(&["sh", "-c", &made])?, "");
+    Ok(())
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self { what: journal::chain(&error), hint: error.hint(), exit: Exit::Config }
+        Self { what: journal::chain(&error), hint: Some(error.hint()), exit: Exit::Config }
     }
 }
 
@@ -119,28 +119,18 @@ impl From<NotTaken> for Failure {
 
 impl From<Refused> for Failure {
     fn from(error: Refused) -> Self {
-        Self { what: error.what, hint: error.hint, exit: Exit::Error }
+        Self::new(error.what).hint(error.hint)
     }
 }
 
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
-        let hint = match error {
-            AskError::NotRunning { .. } => Some("start it with `systemctl start tenure-agent`".into()),
-            AskError::Broken { .. } | AskError::Answer { .. } => None,
-        };
-        Self { what: journal::chain(&error), hint, exit: Exit::Error }
+        Self::new(journal::chain(&error)).hint(error.hint())
     }
 }
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let hint = match &error {
-            StartError::Lock(_) => {
-                Some("wait for it to end, or ask it: `tenure-agent status` goes through its socket".into())
-            }
-            StartError::State(_) | StartError::Part { .. } => None,
-        };
-        Self { what: journal::chain(&error), hint, exit: Exit::Error }
+        Self::new(journal::chain(&error)).hint(error.hint())
     }
 }

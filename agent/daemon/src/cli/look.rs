@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use tenure_areas::area::Weight;
 use tenure_areas::pass::Verdict;
 use tenure_sys::clock;
-use tenure_sys::files::{BaseDir, CheckedDir, FileError, Put, Roots};
 use tenure_trust::HostName;
 
 use super::{Exit, Failure, PlanArgs, PolicyArgs, show};
-use crate::agent::make_dirs;
 use crate::board::{Outcome, Overview};
 use crate::config::{Config, Source};
 use crate::host::{Clock, MachineClock};
@@ -174,50 +172,10 @@ pub(super) fn configured(config: &Path) -> Result<Held, Failure> {
     }
 }
 
-/// Signed bundles, verified against this host's root and floor, in a copy of the store: nothing is taken.
+/// Signed bundles, verified against this host's root and floor: nothing is taken, written or made.
 fn offered(paths: &Paths, dir: &Path, host: &HostName) -> Result<Held, Failure> {
-    make_dirs(paths).map_err(|e| Failure::of("cannot prepare a place for looking", &e))?;
-    let copy = Copy::of(paths).map_err(|e| Failure::of("cannot copy the policy that was taken", &e))?;
-    let there = Paths { state: copy.0.clone(), ..paths.clone() };
-    let dir = absolute(dir)?;
-    let held = Bundles::open(&there, dir, host.clone()).and_then(|mut bundles| {
-        let now = clock::wall();
-        // Only then can "nothing is offered" mean "what was taken".
-        bundles.resume(now)?;
-        bundles.take(now)
-    });
+    let held = Bundles::look(paths, absolute(dir)?, host.clone(), clock::wall());
     held.map_err(|NotTaken { what, hint }| Failure { what, hint, exit: Exit::Config })
-}
-
-/// A copy of the store of bundles that goes when it is dropped.
-struct Copy(PathBuf);
-
-impl Copy {
-    fn of(paths: &Paths) -> Result<Self, FileError> {
-        let copy = Self(paths.run.join(format!("plan-{}", std::process::id())));
-        let writable = Roots::new([&copy.0])?;
-        writable.make_dir(&copy.0, 0o700)?;
-        let policy = copy.0.join("policy");
-        writable.make_dir(&policy, 0o700)?;
-        let from = match CheckedDir::open(&paths.state("policy")) {
-            Ok(dir) => dir,
-            Err(e) if e.is_missing() => return Ok(copy),
-            Err(e) => return Err(e),
-        };
-        for (name, bytes) in from.texts("json", 16, 64 << 20)? {
-            writable.put(&Put { path: &policy.join(name), bytes: &bytes, mode: 0o600, uid: 0, gid: 0 })?;
-        }
-        Ok(copy)
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        if BaseDir::open(&self.0).is_ok() {
-            // It lies in /run: what stays goes with the next boot.
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
 }
 
 fn look(held: &Held) -> Result<HostPlan, Failure> {

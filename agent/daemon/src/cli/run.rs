@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
+use tenure_sys::clock;
 
 use super::{Exit, Failure};
 use crate::agent::{Agent, Setup, make_dirs};
@@ -62,13 +63,25 @@ fn wait(agent: &Agent, signals: &SignalFd) -> Option<String> {
     let watchdog = sd_notify::watchdog_enabled();
     let every = watchdog.map_or(LOOK, |limit| (limit / 3).min(LOOK));
     let every = PollTimeout::try_from(every).unwrap_or(PollTimeout::from(1000u16));
+    let mut told = false;
     loop {
         if let Some(part) = agent.broken_part() {
             journal::error(&format!("{part} ended by itself; the agent ends to be started again"));
             return Some(part);
         }
-        if watchdog.is_some() {
-            tell(&[NotifyState::Watchdog]);
+        match agent.hanging_part(clock::monotonic()) {
+            None => {
+                told = false;
+                if watchdog.is_some() {
+                    tell(&[NotifyState::Watchdog]);
+                }
+            }
+            // Not asked to end: a lane that hangs would hold that up too. systemd ends it by force and starts it again.
+            Some(part) if !told => {
+                journal::error(&format!("{part} hangs; systemd is no longer told that the agent lives"));
+                told = true;
+            }
+            Some(_) => {}
         }
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, every).is_ok_and(|ready| ready > 0) {

@@ -30,7 +30,7 @@ pub(super) fn config(path: &Path) -> (Check, Option<Config>) {
             (Check::ok("config", format!("host {}, policy from {from}", config.host)), Some(config))
         }
         Err(e) => {
-            let remedy = e.hint().unwrap_or_else(|| "see tenure-agent(8), FILES".into());
+            let remedy = e.hint();
             (Check::config("config", journal::chain(&e), remedy), None)
         }
     }

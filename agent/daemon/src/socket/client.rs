@@ -39,6 +39,24 @@ pub enum AskError {
     },
 }
 
+impl AskError {
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotRunning { .. } => "start it with `systemctl start tenure-agent`",
+            Self::Broken { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "ask as root: nobody else reaches its socket"
+            }
+            Self::Broken { .. } => {
+                "ask again; if it stays so, look at `journalctl -u tenure-agent`, where it says what it does"
+            }
+            Self::Answer { .. } => {
+                "restart it, so that it is of this program's version: `systemctl restart tenure-agent`"
+            }
+        }
+    }
+}
+
 /// Asks the agent behind this socket.
 ///
 /// # Errors

@@ -118,7 +118,8 @@ async fn converse(mut stream: UnixStream, desk: Arc<dyn Desk>) {
     let answer = match hear(&mut stream).await {
         Ok((request, pid)) => {
             tokio::task::spawn_blocking(move || desk.answer(request, pid)).await.unwrap_or_else(|_| {
-                Answer::Refused(Refused { what: "the agent failed to answer".into(), hint: None })
+                let next = "look at `journalctl -u tenure-agent`, and ask again";
+                Answer::Refused(Refused::new("the agent failed to answer", next))
             })
         }
         Err(Deaf::Gone) => return,
@@ -138,36 +139,39 @@ async fn converse(mut stream: UnixStream, desk: Arc<dyn Desk>) {
     .await;
 }
 
+/// What to do next about a request that nobody can read.
+const OWN: &str = "ask with the `tenure-agent` of the running agent's own version";
+
 enum Deaf {
     Gone,
     Refused(Refused),
 }
 
 impl Deaf {
-    fn refused(what: &str) -> Self {
-        Self::Refused(Refused { what: what.into(), hint: None })
+    fn refused(what: &str, next: &str) -> Self {
+        Self::Refused(Refused::new(what, next))
     }
 }
 
 async fn hear(stream: &mut UnixStream) -> Result<(Request, u32), Deaf> {
     let peer = stream.peer_cred().map_err(|_| Deaf::Gone)?;
     if peer.uid() != 0 {
-        return Err(Deaf::refused("only root may ask the agent"));
+        return Err(Deaf::refused("only root may ask the agent", "ask as root"));
     }
     let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).ok_or(Deaf::Gone)?;
     let mut line = Vec::new();
     let mut reader = BufReader::new(stream.take(REQUEST_LIMIT as u64));
     match timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await {
-        Err(_) => return Err(Deaf::refused("the request did not come in time")),
+        Err(_) => return Err(Deaf::refused("the request did not come in time", "ask again")),
         Ok(Err(_)) => return Err(Deaf::Gone),
         Ok(Ok(0)) => return Err(Deaf::Gone),
         Ok(Ok(_)) => {}
     }
     if line.pop() != Some(b'\n') {
-        return Err(Deaf::refused("the request is too long or has no line end"));
+        return Err(Deaf::refused("the request is too long or has no line end", OWN));
     }
     let request = serde_json::from_slice(&line)
-        .map_err(|_| Deaf::refused("the request is not one that this agent knows"))?;
+        .map_err(|_| Deaf::refused("the request is not one that this agent knows", OWN))?;
     Ok((request, pid))
 }
 

@@ -97,13 +97,13 @@ pub struct Refused {
     /// What was not done, and why.
     pub what: String,
     /// What to do next.
-    pub hint: Option<String>,
+    pub hint: String,
 }
 
 impl Refused {
     /// A refusal with something to do next.
     pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: Some(hint.into()) }
+        Self { what: what.into(), hint: hint.into() }
     }
 }
 

@@ -272,3 +272,24 @@ fn time_is_remembered_within_the_policys_term_and_never_goes_back() {
     assert_eq!(machine.open().floor().latest, at(10 * DAY));
     assert_eq!(machine.open().held::<Toy>(at(0)).unwrap().unwrap().port, 22);
 }
+
+#[test]
+fn who_only_looks_makes_nothing_and_takes_nothing() {
+    let machine = Machine::new();
+    machine.sign(1, 443);
+    fs::remove_dir(&machine.places.state).unwrap();
+    let store = BundleStore::look(&machine.places, host()).unwrap();
+    assert_eq!(store.examine::<Toy>(&machine.drop_dir(), at(DAY)).unwrap().port, 443);
+    assert!(store.held::<Toy>(at(DAY)).unwrap().is_none());
+    assert!(!machine.places.state.exists(), "no directory was made");
+
+    fs::create_dir(&machine.places.state).unwrap();
+    let mut taking = machine.open();
+    machine.offer(&mut taking).unwrap();
+    machine.sign(2, 80);
+    let store = BundleStore::look(&machine.places, host()).unwrap();
+    assert_eq!(store.examine::<Toy>(&machine.drop_dir(), at(DAY)).unwrap().port, 80);
+    assert_eq!(machine.open().floor().version, PolicyVersion(1), "it was not taken");
+    machine.sign(0, 22);
+    assert!(store.examine::<Toy>(&machine.drop_dir(), at(DAY)).is_err(), "judged by the floor all the same");
+}

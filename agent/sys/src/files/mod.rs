@@ -118,6 +118,25 @@ impl FileError {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), NotFound | NotADirectory))
     }
 
+    /// What a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => {
+                "look at that place as root: is it there, whose is it, is the disk full or read-only?"
+            }
+            Self::BadPath { .. } => "correct the path, or what stands there",
+            Self::Link { .. } => "put the thing itself there instead of a link to it",
+            Self::WrongKind { .. } => "move it away and put what is wanted in its place",
+            Self::HardLinks { .. } => "replace it by a copy of its own, so that no other name leads to it",
+            Self::WrongOwner { .. } => "find out who put it there; make it root's if it is yours",
+            Self::TooLarge { .. } | Self::TooMany { .. } => "is it the right one? make it smaller",
+            Self::Unsafe { .. } => "whoever can write there decides what root does on this host",
+            Self::Outside { .. } | Self::BadMode { .. } => {
+                "report it: the program should not have asked for this"
+            }
+        }
+    }
+
     /// The path that it is about.
     pub fn path(&self) -> &Path {
         match self {
