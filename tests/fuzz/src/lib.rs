@@ -55,6 +55,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "authorized_keys", run: ssh_access::keys, seeds: ssh_access::key_files, rounds: 500 },
     Target { name: "passwd", run: ssh_access::passwd, seeds: ssh_access::passwds, rounds: 200 },
     Target { name: "ssh_before", run: ssh_access::before, seeds: ssh_access::befores, rounds: 250 },
+    Target { name: "sshd_journal", run: ssh_access::sshd_journal, seeds: ssh_access::journals, rounds: 300 },
+    Target { name: "ssh_notes", run: ssh_access::notes, seeds: ssh_access::note_files, rounds: 200 },
     Target { name: "apt_simulate", run: patch::apt, seeds: patch::simulations, rounds: 800 },
     Target { name: "apt_release", run: patch::release, seeds: patch::releases, rounds: 800 },
     Target { name: "dpkg", run: patch::dpkg, seeds: patch::package_lists, rounds: 800 },

@@ -7,13 +7,17 @@ use tenure_areas::ssh_access::accounts;
 use tenure_areas::ssh_access::config::{self as sshd, MAIN};
 use tenure_areas::ssh_access::effective::{self as sshd_t, LIMIT};
 use tenure_areas::ssh_access::facts::Before;
+use tenure_areas::ssh_access::journal;
+use tenure_areas::ssh_access::state::{
+    Closing, PROVED, Proof, Proved, REFUSED, Refused, TRIAL, Trial, hash_of,
+};
 use tenure_areas::ssh_access::{BEFORE, DROP_IN, KEYS, RELOADED, SshAccess, keys as lines, render};
 use tenure_areas::ssh_servers;
 use tenure_policy::resolved::{Login, SshAccessSection};
-use tenure_trust::Hash;
+use tenure_trust::{Hash, PersonName};
 
 use crate::check::{self, printable};
-use crate::host::{Host, now};
+use crate::host::{Host, at, now};
 use crate::policy::WEB;
 
 static SECTION: LazyLock<SshAccessSection> =
@@ -26,6 +30,13 @@ const SHADOW: &str = "root:*:19000:0:99999:7:::\nadmin:!:19000::::::\nold:$y$j9T
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEtrZXkga2V5IGtleSBrZXkga2V5IGtleSBrZXkga2V5";
 
 const LISTENERS: &str = "{\"port\":22,\"address\":\"::\",\"by\":{\"pid\":700,\"comm\":\"sshd\",\"exe\":\"/usr/sbin/sshd\",\"args\":\"sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups\"}}\n{\"port\":2222,\"address\":\"0.0.0.0\",\"by\":{\"pid\":9,\"comm\":\"sshd\",\"exe\":\"/usr/sbin/sshd (deleted)\",\"args\":\"/usr/sbin/sshd -Def /x\"}}\n{\"port\":80,\"address\":\"10.0.0.1\",\"by\":null}\n";
+
+const PRINT: &str = "SHA256:WH1f0xoZqzsYKdbyq5qKRkPfxCOsm4D9aTr7ZkZcO6M";
+const JOURNAL: &str = r#"{"MESSAGE":"Accepted key ED25519 SHA256:WH1f0xoZqzsYKdbyq5qKRkPfxCOsm4D9aTr7ZkZcO6M found at /etc/ssh/tenure/keys/admin:1","_PID":"812","_UID":"0","_EXE":"/usr/sbin/sshd","__REALTIME_TIMESTAMP":"1799999950000000"}
+{"MESSAGE":"Accepted publickey for admin from 203.0.113.9 port 51000 ssh2: ED25519 SHA256:WH1f0xoZqzsYKdbyq5qKRkPfxCOsm4D9aTr7ZkZcO6M","_PID":"812","_UID":"0","_EXE":"/usr/sbin/sshd","__REALTIME_TIMESTAMP":"1799999950100000"}
+{"MESSAGE":"Accepted publickey for admin from ::ffff:10.0.0.1 port 1 ssh2: ED25519 SHA256:WH1f0xoZqzsYKdbyq5qKRkPfxCOsm4D9aTr7ZkZcO6M","_PID":"9","_UID":"1000","_EXE":"/usr/bin/logger","__REALTIME_TIMESTAMP":"1799999950200000"}
+{"MESSAGE":[255,1],"_PID":"9","_UID":"0","_EXE":"/usr/sbin/sshd","__REALTIME_TIMESTAMP":"1799999950200000"}
+"#;
 
 /// The facts that carry files as they are, for giving them back.
 const RAW: [&str; 3] = ["drop_in", "key_files", "before"];
@@ -48,6 +59,42 @@ fn calm() -> Host {
 
 fn judge(host: &Host) {
     check::area::<SshAccess>(host, &SECTION, &now(), &RAW);
+}
+
+/// The same with notes of Tenure's own on the disk: they carry files too, and what people read of them is findings.
+fn judge_noted(host: &Host) {
+    check::area::<SshAccess>(host, &SECTION, &now(), &[&RAW[..], &["record"]].concat());
+}
+
+/// A trial in which nobody has been seen yet, or one that closes the old ways in.
+fn trial(closing: Option<Closing>) -> Vec<u8> {
+    let trial = Trial {
+        section: SECTION.clone(),
+        old: Before {
+            drop_in: Some("PermitRootLogin no\n".into()),
+            drop_in_mode: None,
+            key_files: [].into(),
+        },
+        drop_in: "# both\n".into(),
+        from: at(1_799_999_900),
+        from_boot_ms: 400_000,
+        until: at(1_800_000_060),
+        until_boot_ms: 560_000,
+        boot_id: "b".into(),
+        closing,
+    };
+    serde_json::to_vec(&trial).expect("plain data")
+}
+
+fn proof() -> Proof {
+    let login = SECTION.logins.first().expect("the example has a login");
+    Proof {
+        who: PersonName::new(login.who.as_str()).expect("a name"),
+        account: login.account.clone(),
+        fingerprint: PRINT.into(),
+        from: "203.0.113.9".parse().expect("an address"),
+        at: at(1_799_999_950),
+    }
 }
 
 /// What `sshd -T` prints.
@@ -141,6 +188,49 @@ pub fn passwd(hostile: &[u8]) {
 pub fn before(hostile: &[u8]) {
     judge(&calm().file(BEFORE, hostile));
     judge(&calm().file(RELOADED, hostile));
+}
+
+/// What sshd says in the journal, and what others say there.
+pub fn sshd_journal(hostile: &[u8]) {
+    let seen = journal::parse(hostile);
+    assert!(seen.len() <= 200, "what is kept is bounded");
+    for login in &seen {
+        printable(&login.account, 300);
+        login.found.iter().for_each(|place| printable(place, 2000));
+        assert!(login.fingerprint.starts_with("SHA256:") && login.fingerprint.len() == 50);
+    }
+    for line in hostile.split(|byte| *byte == b'\n') {
+        let Ok(entry) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
+        let roots = entry.get("_UID").and_then(|uid| uid.as_str()) == Some("0");
+        assert!(roots || journal::parse(line).is_empty(), "who is not root is believed");
+    }
+    judge_noted(&calm().file(TRIAL, trial(None)).answer("journal", hostile));
+}
+
+/// The notes of a trial, of what was proved and of what was given up.
+pub fn notes(hostile: &[u8]) {
+    for path in [TRIAL, PROVED, REFUSED] {
+        judge_noted(&calm().file(path, hostile).answer("journal", JOURNAL));
+    }
+}
+
+/// With and without the place of the key, and from somebody who is not sshd.
+pub fn journals() -> Vec<Vec<u8>> {
+    vec![JOURNAL.as_bytes().to_vec()]
+}
+
+/// Each of them.
+pub fn note_files() -> Vec<Vec<u8>> {
+    let closing =
+        Closing { proof: proof(), until: at(1_800_000_001), until_boot_ms: 501_000, boot_id: "b".into() };
+    let proved = Proved { section: SECTION.clone(), by: vec![proof()], at: at(1_799_999_960) };
+    let refused = Refused { hash: hash_of(&SECTION), why: "nobody came in".into(), at: at(1_799_999_970) };
+    vec![
+        trial(None),
+        trial(Some(closing)),
+        serde_json::to_vec(&proved).expect("plain data"),
+        serde_json::to_vec(&refused).expect("plain data"),
+    ]
 }
 
 /// As OpenSSH 9.2 prints it.

@@ -1,0 +1,4 @@
+//! `sshd_journal` without end.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tenure_fuzz::run("sshd_journal", bytes));
