@@ -166,3 +166,16 @@ impl<A: AreaSpec> Desired for Compiled<A> {
         Ok(A::act(&Approved::by_guard(plan), write).done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn every_area_under_the_laws_has_a_lane_and_no_other() {
+        assert_eq!(Area::ALL.map(Area::word), tenure_areas::AREAS);
+        assert_eq!(Area::value_variants(), Area::ALL);
+    }
+}

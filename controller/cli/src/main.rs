@@ -32,6 +32,9 @@ mod set_files;
 mod surroundings;
 mod table;
 
+#[cfg(test)]
+mod json_tests;
+
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;

@@ -8,9 +8,13 @@ use std::collections::BTreeSet;
 use tenure_policy::resolved::Mode;
 
 use crate::area::AreaSpec;
+use crate::backup::Backup;
 use crate::fake::{FakeHost, FakePackage, Node};
+use crate::firewall::Firewall;
 use crate::pass::{Report, Verdict, pass};
+use crate::patch::Patch;
 use crate::port::{Beneath, Entry, HostRead, Owner, PortResult, Query, Stat};
+use crate::ssh_access::SshAccess;
 
 mod cases;
 
@@ -228,24 +232,24 @@ impl HostRead for Asking<'_> {
     }
 }
 
-#[test]
-fn laws_hold_for_ssh_access() {
-    cases::ssh_access().all();
+/// One test for each area, and the list of those that have one.
+macro_rules! laws {
+    ($($test:ident: $case:ident of $area:ty;)*) => {
+        $(#[test] fn $test() { let law: Law<$area> = cases::$case(); law.all(); })*
+        const UNDER_LAW: &[&str] = &[$(<$area>::NAME),*];
+    };
+}
+
+laws! {
+    laws_hold_for_firewall: firewall of Firewall;
+    laws_hold_for_ssh_access: ssh_access of SshAccess;
+    laws_hold_for_patch: patch of Patch;
+    laws_hold_for_backup: backup of Backup;
 }
 
 #[test]
-fn laws_hold_for_firewall() {
-    cases::firewall().all();
-}
-
-#[test]
-fn laws_hold_for_backup() {
-    cases::backup().all();
-}
-
-#[test]
-fn laws_hold_for_patch() {
-    cases::patch().all();
+fn every_area_is_under_the_laws() {
+    assert_eq!(UNDER_LAW, crate::AREAS);
 }
 
 fn package(name: &str, version: &str, candidate: Option<(&str, &str)>) -> FakePackage {

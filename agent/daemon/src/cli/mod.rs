@@ -14,6 +14,9 @@ mod man;
 mod run;
 mod show;
 
+#[cfg(test)]
+mod json_tests;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -7,6 +7,9 @@ mod look;
 mod man;
 mod output;
 
+#[cfg(test)]
+mod json_tests;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -10,6 +10,9 @@ mod token;
 mod user;
 mod who;
 
+#[cfg(test)]
+mod json_tests;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
