@@ -113,7 +113,7 @@ impl BackupError {
             Self::Random(_) => "see to /dev/urandom on this machine",
             Self::Escrow { .. } => "mend the recovery recipients in the policy",
             Self::BadKey(_) => {
-                "restore the key from the escrow, or remove the file to begin another generation"
+                "restore it from a backup, or remove it and enrol this host anew: `tenure-agent enrol FILE`"
             }
             Self::NotAdmitted(_) => "admit the vault, and let the admissions reach this host",
             Self::Transport { .. } => {

@@ -92,7 +92,9 @@ impl ChainError {
             Self::Io { .. } | Self::Reserve { .. } => {
                 "make room on the disk; enforcement goes on, and the next record says how many were lost"
             }
-            Self::KeyMissing(_) => "restore identity.key from a backup, or begin the host's next epoch",
+            Self::KeyMissing(_) => {
+                "restore identity.key from a backup, or stop the service and enrol with a new invitation"
+            }
             Self::BadKey { .. } => "restore the key from a backup",
             Self::EpochPast { .. } => "start with the later epoch",
             Self::OtherHost { .. } => "check --host, or begin with an empty directory of state",

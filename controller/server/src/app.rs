@@ -77,7 +77,11 @@ impl AppError {
                 "restore ca.key and ca.crt from a backup; without them all machines enrol anew".into()
             }
             Self::Store(error) => error.hint().into(),
-            Self::Policy(_) => "was root.json replaced? publish the set again, signed under this root".into(),
+            Self::Policy(_) => {
+                "was root.json replaced? place one that names the keys of this policy too; publish with the \
+                 new ones, then leave the old ones out"
+                    .into()
+            }
         }
     }
 }

@@ -180,8 +180,11 @@ impl RefusalCode {
     /// What a person can do about it.
     pub const fn hint(self) -> &'static str {
         match self {
-            Self::Malformed | Self::Order | Self::KindNotAllowed | Self::TooLarge | Self::HashMismatch => {
+            Self::Malformed | Self::Order | Self::KindNotAllowed | Self::HashMismatch => {
                 "upgrade agent and vault to the same release"
+            }
+            Self::TooLarge => {
+                "leave paths out of the set (`exclude`), or upgrade agent and vault to the same release"
             }
             Self::ForeignSeries => {
                 "sign a policy that gives this host the series and publish it to the vault too"
@@ -194,12 +197,16 @@ impl RefusalCode {
             }
             Self::NoRoom => "make room in the vault or raise its quota; nothing was sent",
             Self::BadSeal => "admit the host's identity key, or compare the epochs",
-            Self::RootMismatch => "the run is begun again; if it repeats, scrub the vault",
+            Self::RootMismatch => {
+                "the run is begun again; if it repeats, look at the vault's disk and its journal"
+            }
             Self::SlotTaken => "nothing to do: the slot holds a copy",
-            Self::NoEscrow => "name at least two recovery recipients in the policy",
+            Self::NoEscrow => {
+                "name two recovery recipients in the policy; a new one counts from the next generation on"
+            }
             Self::BadOrder => "sign the order with keys that the root names",
             Self::Disk => "look at the vault's disk",
-            Self::Busy => "nothing to do: it is tried again",
+            Self::Busy => "it is tried again; if the vault's clock is the reason, see to it there",
         }
     }
 }

@@ -122,7 +122,9 @@ impl LinkError {
             Self::Refused { .. } => "ask an operator whether this machine is admitted".into(),
             Self::Issued(refused) => refused.hint().into(),
             Self::Chained(_) => {
-                "compare `evidence export` with what the controller holds; a restored machine begins the next epoch".into()
+                "a machine that was restored, copied or set up anew is invited, enrols and is admitted again; \
+                 then its next chain begins"
+                    .into()
             }
             Self::Key(_) => "wait until the machine has gathered randomness".into(),
         }
