@@ -3,9 +3,13 @@
 
 pub mod admissions;
 pub mod agent;
+pub mod chains;
 pub mod clients;
+pub mod clock;
 pub mod controller;
+pub mod copies;
 pub mod fleet;
+pub mod forged;
 pub mod linked;
 pub mod operator;
 pub mod policy;

@@ -6,9 +6,9 @@ use tenure_lab::{Host, Options, wait_for};
 use tenure_trust::MachineRole;
 
 use crate::agent::SOON;
-use crate::controller::{HOSTS, STATE};
+use crate::controller::HOSTS;
+use crate::copies;
 use crate::fleet::Fleet;
-use crate::operator::DESK;
 use crate::vaulted::{self, STORE, Vaulted};
 use crate::{Policy, Result, programs};
 
@@ -25,8 +25,8 @@ const PROMISES: &str = "promises:
 
 /// What is published: backups, the controller, more promises, and a heartbeat that a test can wait for.
 #[must_use]
-pub fn policy(fleet: &Fleet, recipients: &[String], nightly: &str) -> Policy {
-    vaulted::backed_up(fleet.controlled(), recipients, nightly)
+pub fn policy(fleet: &Fleet, recipients: &[String], zone: &str, nightly: &str) -> Policy {
+    vaulted::backed_up(fleet.controlled(), recipients, zone, nightly)
         .with("valid_for: 90d\n", "valid_for: 90d\nheartbeat: 20s\n")
         .with("ctl1: { profiles: [web]", "ctl1: { profiles: [quiet]")
         .with(
@@ -57,7 +57,9 @@ impl Vaulted {
             let fingerprint = fleet.enrol(machine, role)?;
             fleet.admit(machine.name(), role, &fingerprint)?;
         }
-        let mut linked = Self { fleet, recipients: recipients.to_vec(), version: 0, unit: "tenure-vault" };
+        let zone = copies::zone(&fleet.web1)?;
+        let recipients = recipients.to_vec();
+        let mut linked = Self { fleet, recipients, version: 0, unit: "tenure-vault", zone };
         linked.publish("03:30")?;
         linked.fleet.vault1.must(&["systemctl", "start", "tenure-vault"])?;
         linked.fleet.start_agent_on(&linked.fleet.vault1)?;
@@ -78,8 +80,17 @@ impl Vaulted {
     /// # Errors
     /// When the tool or the controller refuses.
     pub fn publish(&mut self, nightly: &str) -> Result<()> {
+        self.publish_as(nightly, |policy| policy)
+    }
+
+    /// The same with a change.
+    ///
+    /// # Errors
+    /// When the tool or the controller refuses.
+    pub fn publish_as(&mut self, nightly: &str, change: impl FnOnce(Policy) -> Policy) -> Result<()> {
         self.version += 1;
-        self.fleet.publish(&policy(&self.fleet, &self.recipients, nightly), self.version)
+        let policy = policy(&self.fleet, &self.recipients, self.zone, nightly);
+        self.fleet.publish(&change(policy), self.version)
     }
 
     /// `tenure NOUN --json` at marit's desk: what it shows, and its exit code.
@@ -113,33 +124,6 @@ impl Vaulted {
         });
         told.map(|_| ()).map_err(|why| format!("{why}, and it is {row:#}\n{}", self.journals()))?;
         Ok(row)
-    }
-}
-
-impl Fleet {
-    /// The chain of a machine as the controller holds it, brought to marit's desk as `FILE`, and its text.
-    ///
-    /// # Errors
-    /// When the controller does not give it.
-    pub fn held_chain(&self, machine: &str, role: &str, file: &str) -> Result<String> {
-        let login = "read -r password < password; printf '{\"user\":\"marit\",\"password\":\"%s\"}' \"$password\" \
-                     | curl -sf --cacert ca.crt --data-binary @- https://198.51.100.20:8443/api/v1/login \
-                     | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"token\"])'";
-        let ask = "curl -sf --cacert ca.crt -H \"Authorization: Bearer $session\" \
-                   \"https://198.51.100.20:8443/api/v1/hosts/$1/export?role=$2\" > \"$3\" && cat \"$3\"";
-        let line = format!("cd {DESK} && session=$({login}) && {ask}");
-        Ok(self.office.must(&["sh", "-c", &line, "sh", machine, role, file])?)
-    }
-
-    /// Asks the controller's database, as whoever looks into it with a foreign tool: the first column of the first row.
-    ///
-    /// # Errors
-    /// When the question is none.
-    pub fn database(&self, question: &str) -> Result<String> {
-        let line = format!(
-            "import sqlite3; print(sqlite3.connect('file:{STATE}/controller.db?mode=ro', uri=True).execute('''{question}''').fetchone()[0])"
-        );
-        Ok(self.ctl1().must(&["python3", "-c", &line])?.trim().to_owned())
     }
 }
 

@@ -9,6 +9,7 @@ use tenure_trust::MachineRole;
 
 use crate::admissions::{self, Machine};
 use crate::agent::SOON;
+use crate::copies::{self, AMSTERDAM};
 use crate::fleet::{Fleet, HOSTS};
 use crate::operator::{DESK, DROP, ROOT};
 use crate::{Policy, Result};
@@ -30,15 +31,10 @@ const LAB_UNIT: &str = "tenure-vault-lab";
 /// How long one run may take here.
 pub const RUN: Duration = Duration::from_secs(110);
 
-/// web1 backs up to vault1: the server set at 06:00, 14:00 and 22:00, the nightly set at `nightly`.
+/// On top of another policy, in the days of `zone`: web1 backs up to vault1, the server set at 06:00, 14:00 and 22:00, the
+/// nightly set at `nightly`.
 #[must_use]
-pub fn policy(fleet: &Fleet, recipients: &[String], nightly: &str) -> Policy {
-    backed_up(fleet.usual(), recipients, nightly)
-}
-
-/// The same on top of another policy.
-#[must_use]
-pub fn backed_up(policy: Policy, recipients: &[String], nightly: &str) -> Policy {
+pub fn backed_up(policy: Policy, recipients: &[String], zone: &str, nightly: &str) -> Policy {
     let backup = format!(
         "    backup:
       server: {{ at: [\"06:00\", \"14:00\", \"22:00\"], paths: [/srv, /etc], databases: [main] }}
@@ -62,6 +58,7 @@ pub fn backed_up(policy: Policy, recipients: &[String], nightly: &str) -> Policy
       uploads: { in: files, keep_at_most: 2 years }
 ";
     policy
+        .with(AMSTERDAM, zone)
         .with("mode: { firewall: enforce, access: enforce, patch: observe }", "mode: { backup: enforce }")
         .with("    patch: { security_within", &format!("{backup}    patch: {{ security_within"))
         .with(
@@ -87,6 +84,8 @@ pub struct Vaulted {
     pub(crate) recipients: Vec<String>,
     pub(crate) version: u32,
     pub(crate) unit: &'static str,
+    /// The zone of its days.
+    pub(crate) zone: &'static str,
 }
 
 impl Vaulted {
@@ -116,7 +115,8 @@ impl Vaulted {
             host.must(&["install", "-d", "-m", "755", DROP])?;
         }
         fleet.configure_signed()?;
-        let vaulted = Self { fleet, recipients: recipients.to_vec(), version: 1, unit: LAB_UNIT };
+        let zone = copies::zone(&fleet.web1)?;
+        let vaulted = Self { fleet, recipients: recipients.to_vec(), version: 1, unit: LAB_UNIT, zone };
         vaulted.admit()?;
         vaulted.deliver("03:30")?;
         vaulted.start_vault()?;
@@ -188,7 +188,8 @@ impl Vaulted {
 
     fn deliver(&self, nightly: &str) -> Result<()> {
         let fleet = &self.fleet;
-        fleet.sign("marit", &policy(fleet, &self.recipients, nightly), self.version)?;
+        let policy = backed_up(fleet.usual(), &self.recipients, self.zone, nightly);
+        fleet.sign("marit", &policy, self.version)?;
         for (host, name) in [(&fleet.web1, "web1.bundle.json"), (&fleet.vault1, "vault1.vault.json")] {
             for name in [name, "index.json"] {
                 let bytes = fleet.office.get(&format!("{DESK}/signed/{name}"))?;
@@ -281,29 +282,25 @@ impl Vaulted {
         }
     }
 
-    /// Stock restic with a series' view, as a host does with its own key and the password that stands on it.
+    /// Stock restic with a series' view, as web1 can.
     ///
     /// # Errors
     /// When the lab fails.
     pub fn restic(&self, series: &str, generation: &str, words: &[&str]) -> Result<Output> {
-        let ssh = format!(
-            "sftp.command=ssh -i /var/lib/tenure/ssh.key -p {PORT} -o UserKnownHostsFile={KNOWN} -o BatchMode=yes tenure@{VAULT} -s sftp"
-        );
-        let repository = format!("sftp:tenure@{VAULT}:/{series}/{generation}@last-seal");
-        let password = format!("/var/lib/tenure/keys/{series}/{generation}/password");
-        let first = [
-            "env",
-            "HOME=/root",
-            "restic",
-            "--no-cache",
-            "-o",
-            &ssh,
-            "-r",
-            &repository,
-            "--password-file",
-            &password,
-        ];
-        Ok(self.fleet.web1.exec_fed(&[&first[..], words].concat(), None, 300)?)
+        copies::restic(&self.fleet.web1, PORT, series, generation, words)
+    }
+
+    /// Brings a policy (`renew`, `publish`) in which the nightly set's time is about to come, and waits until its slots
+    /// are filled without anybody's word.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub fn scheduled(&mut self, bring: impl FnOnce(&mut Self, &str) -> Result<()>) -> Result<()> {
+        let at = copies::coming(&self.fleet.web1, self.zone, 90)?;
+        bring(self, &at)?;
+        let told =
+            wait_for("the nightly slots", RUN + RUN, || copies::filled(&self.fleet.web1, &at).len() == 2);
+        told.map(drop).map_err(|why| format!("{why}\n{}", self.journals()).into())
     }
 }
 

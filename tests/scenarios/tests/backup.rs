@@ -1,13 +1,10 @@
 //! Backups from a host with a real database to a vault on another: made by hand and by schedule, read by stock restic,
 //! restored, drilled, and opened elsewhere when the host is gone.
 
-use std::time::Duration;
-
 use age::secrecy::ExposeSecret;
 use age::x25519::Identity;
 use serde_json::Value;
-use tenure_lab::wait_for;
-use tenure_scenarios::vaulted::{KNOWN, PORT, RECOVERY, RUN, STORE, VAULT, Vaulted};
+use tenure_scenarios::vaulted::{KNOWN, PORT, RECOVERY, STORE, VAULT, Vaulted};
 use tenure_scenarios::{Result, all_held};
 
 const OWN: &str = "web1/web1/server";
@@ -121,29 +118,9 @@ fn copies_are_made_read_restored_drilled_and_recovered() -> Result<()> {
     holds("a drill and a run leave nothing behind", left.stdout.is_empty(), &left.said());
     all_held("copies", &wrong)?;
 
-    scheduled(&mut v)?;
+    v.scheduled(Vaulted::renew)?;
     recovered(&v, &ours, &tenant)?;
     records(&v)
-}
-
-/// The nightly set's time comes: its slots are filled without anybody's word.
-fn scheduled(v: &mut Vaulted) -> Result<()> {
-    let at = v.fleet.web1.must(&["sh", "-c", "TZ=Europe/Amsterdam date -d '+75 seconds' +%H:%M"])?;
-    v.renew(at.trim())?;
-    let at = format!("\"at\":\"{}\"", at.trim());
-    let sealed = || {
-        let ledger = v.fleet.web1.get("/var/lib/tenure/backup/ledger.json").unwrap_or_default();
-        let slots: Value = serde_json::from_str(&ledger).unwrap_or_default();
-        let slots = slots["slots"].as_array().cloned().unwrap_or_default();
-        let done = |slot: &&Value| {
-            slot["slot"]["manual"] == false
-                && slot["state"]["sealed"].is_object()
-                && slot["slot"].to_string().contains(&at)
-        };
-        slots.iter().filter(done).count() == 2
-    };
-    let told = wait_for("the nightly slots", Duration::from_secs(75) + RUN, sealed);
-    told.map(drop).map_err(|why| format!("{why}\n{}", v.journals()).into())
 }
 
 /// The host is gone: its tenant's copy is opened and restored elsewhere, with an offline identity and the recovery key.

@@ -5,10 +5,8 @@ use age::x25519::Identity;
 use serde_json::{Value, json};
 use tenure_lab::wait_for;
 use tenure_scenarios::agent::SOON;
-use tenure_scenarios::operator::DESK;
-use tenure_scenarios::vaulted::{RUN, Vaulted};
+use tenure_scenarios::vaulted::Vaulted;
 use tenure_scenarios::{Result, all_held};
-use tenure_trust::ExportLine;
 
 /// Duties of the tenant that rest on what web1 says, and on its copies.
 const ON_WEB1: [&str; 5] =
@@ -21,35 +19,16 @@ fn what_host_and_vault_report_is_judged_and_silence_is_never_met() -> Result<()>
     let mut wrong = Vec::new();
     let by_hand = v.must_run(&[])?;
     assert_eq!(by_hand.len(), 4, "every series of host and tenant: {by_hand:#?}");
-    scheduled(&mut v)?;
+    v.scheduled(Vaulted::publish)?;
     v.await_duty("backup.nightly", "met")?;
     judged(&v, &mut wrong)?;
     shown(&v, &mut wrong)?;
     all_held("what the tool shows", &wrong)?;
     for (machine, role) in [("web1", "host"), ("vault1", "host"), ("vault1", "vault")] {
-        once_and_in_order(&v, machine, role)?;
+        let records = v.fleet.once_and_in_order(machine, role)?;
+        assert!(records > 3, "{machine} as {role}: {records} records");
     }
     silent(&v)
-}
-
-/// The nightly set's time comes: its slots are filled without anybody's word.
-fn scheduled(v: &mut Vaulted) -> Result<()> {
-    let at = v.fleet.web1.must(&["sh", "-c", "TZ=Europe/Amsterdam date -d '+90 seconds' +%H:%M"])?;
-    v.publish(at.trim())?;
-    let at = format!("\"at\":\"{}\"", at.trim());
-    let sealed = || {
-        let ledger = v.fleet.web1.get("/var/lib/tenure/backup/ledger.json").unwrap_or_default();
-        let slots: Value = serde_json::from_str(&ledger).unwrap_or_default();
-        let slots = slots["slots"].as_array().cloned().unwrap_or_default();
-        let done = |slot: &&Value| {
-            slot["slot"]["manual"] == false
-                && slot["state"]["sealed"].is_object()
-                && slot["slot"].to_string().contains(&at)
-        };
-        slots.iter().filter(done).count() == 2
-    };
-    let told = wait_for("the nightly slots", RUN + RUN, sealed);
-    told.map(drop).map_err(|why| format!("{why}\n{}", v.journals()).into())
 }
 
 /// Every promise has its words, its state and why, and names records that the machines themselves have.
@@ -89,7 +68,7 @@ fn judged(v: &Vaulted, wrong: &mut Vec<String>) -> Result<()> {
         let named = named.map(|one| &one["record"]).find(|record| record["host"] == machine).cloned();
         let record = named.unwrap_or_default();
         let role = if machine == "web1" { "host" } else { "vault" };
-        let own = own_chain(v, machine, role)?;
+        let own = v.fleet.own_chain(machine, role)?;
         let held = own.iter().any(|(seq, hash, _)| record["seq"] == *seq && record["hash"] == *hash);
         holds(&format!("{machine}'s own chain has the record {record}"), held);
     }
@@ -137,41 +116,6 @@ fn shown(v: &Vaulted, wrong: &mut Vec<String>) -> Result<()> {
         })
     });
     holds("who flushed", told.is_ok(), &v.shown("drift")?.0);
-    Ok(())
-}
-
-/// What a machine has written: number, hash and line of each record.
-fn own_chain(v: &Vaulted, machine: &str, role: &str) -> Result<Vec<(u64, String, String)>> {
-    let program = if role == "vault" { "tenure-vault" } else { "tenure-agent" };
-    let line = format!(
-        "rm -f /root/chain && {program} -q evidence export --out /root/chain >/dev/null && cat /root/chain"
-    );
-    let text = v.fleet.lab.host(machine).must(&["sh", "-c", &line])?;
-    text.lines().skip(1).map(read).collect()
-}
-
-fn read(line: &str) -> Result<(u64, String, String)> {
-    let parsed = ExportLine::parse(line.as_bytes())?;
-    let record = parsed.unverified()?;
-    Ok((record.seq.0, parsed.record.hash().to_string(), line.to_owned()))
-}
-
-/// What the controller holds of a chain is what the machine wrote, each line once, and verifies with the key alone.
-fn once_and_in_order(v: &Vaulted, machine: &str, role: &str) -> Result<()> {
-    let file = format!("{machine}-{role}.chain");
-    let held = v.fleet.held_chain(machine, role, &file)?;
-    let own = own_chain(v, machine, role)?;
-    let held: Vec<_> = held.lines().skip(1).map(read).collect::<Result<_>>()?;
-    assert!(held.len() > 3, "{machine} as {role}: {} records", held.len());
-    for ((seq, _, theirs), (number, (_, _, ours))) in held.iter().zip((1..).zip(&own)) {
-        assert!(*seq == number && theirs == ours, "{machine} as {role}: {number}: {theirs}\n{ours}");
-    }
-    let program = if role == "vault" { "tenure-vault" } else { "tenure-agent" };
-    let key = v.fleet.lab.host(machine).must(&[program, "-q", "identity"])?;
-    let key = key.lines().next().unwrap_or_default();
-    v.fleet.office.put(&format!("{DESK}/{machine}.pub"), format!("{key}\n").as_bytes(), "644")?;
-    let said = v.fleet.tenure(&["verify", &file, "--key", &format!("{machine}.pub")])?;
-    assert!(said.ok() && said.stdout.contains("whole"), "{machine} as {role}: {}", said.said());
     Ok(())
 }
 

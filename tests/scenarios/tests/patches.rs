@@ -1,9 +1,8 @@
 //! Patches are read from a real package database: a pending security update, its age, the lists' age, the reboot.
 
 use serde_json::Value;
+use tenure_scenarios::clock::shift;
 use tenure_scenarios::{Fleet, Result};
-
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 fn findings(fleet: &Fleet) -> Vec<(String, String, String)> {
     let area = fleet.area("patch");
@@ -27,7 +26,7 @@ fn a_pending_security_update_is_found_and_gone_when_it_is_installed() -> Result<
     let fresh =
         "mkdir -p /var/lib/apt/periodic; touch -d '5 days' /var/lib/apt/periodic/update-success-stamp";
     fleet.web1.must(&["sh", "-c", fresh])?;
-    set_agent_clock(&fleet, "+5d")?;
+    shift(&fleet.web1, "tenure-agent", "+5d")?;
     fleet
         .await_area("patch", "an overdue update", |a| {
             a["verdict"] == "drifted" && seen("lab-notes") && seen("8 d")
@@ -61,17 +60,6 @@ fn an_update_that_is_old_in_its_archive_is_overdue_at_first_sight() -> Result<()
         })
         .map(drop)
         .map_err(|why| format!("{why}: {:#?}", findings(&fleet)).into())
-}
-
-/// Restarts the agent with another clock; the lab's hosts cannot set the machine's.
-fn set_agent_clock(fleet: &Fleet, ahead: &str) -> Result<()> {
-    let text = format!(
-        "[Service]\nEnvironment=LD_PRELOAD={FAKETIME} FAKETIME={ahead} FAKETIME_DONT_FAKE_MONOTONIC=1\n"
-    );
-    fleet.web1.put("/run/systemd/system/tenure-agent.service.d/time.conf", text.as_bytes(), "644")?;
-    fleet.web1.must(&["systemctl", "daemon-reload"])?;
-    fleet.web1.must(&["systemctl", "restart", "tenure-agent"])?;
-    Ok(())
 }
 
 #[test]

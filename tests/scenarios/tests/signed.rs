@@ -155,10 +155,7 @@ fn records(fleet: &Fleet) -> Result<Vec<Seen>> {
 fn an_expired_policy_is_not_taken_anew_and_keeps_being_enforced_if_it_was() -> Result<()> {
     let fleet = Fleet::signed("expired")?;
     // The lab's hosts cannot set the clock; libfaketime shows the agent another one.
-    fleet.web1.put("/etc/systemd/system/tenure-agent.service.d/time.conf",
-        b"[Service]\nEnvironment=LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 FAKETIME=+120d FAKETIME_DONT_FAKE_MONOTONIC=1\n", "644")?;
-    fleet.web1.must(&["systemctl", "daemon-reload"])?;
-    fleet.web1.must(&["systemctl", "restart", "tenure-agent"])?;
+    tenure_scenarios::clock::shift(&fleet.web1, "tenure-agent", "+120d")?;
     tenure_lab::wait_for("a word on expiry", tenure_scenarios::agent::SOON, || {
         fleet.agent_json(&["status"]).is_ok_and(|s| s["notes"].to_string().contains("expired"))
     })

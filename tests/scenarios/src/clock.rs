@@ -1,0 +1,21 @@
+//! Another clock for one program: the hosts of a lab cannot set the machine's, libfaketime shows them one that is ahead.
+
+use tenure_lab::Host;
+
+use crate::Result;
+
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+/// Restarts a unit with a clock that is ahead by this much, as libfaketime writes it (`+5d`, `+13h`).
+///
+/// # Errors
+/// When it does not start.
+pub fn shift(host: &Host, unit: &str, ahead: &str) -> Result<()> {
+    let text = format!(
+        "[Service]\nEnvironment=LD_PRELOAD={FAKETIME} FAKETIME={ahead} FAKETIME_DONT_FAKE_MONOTONIC=1\n"
+    );
+    host.put(&format!("/run/systemd/system/{unit}.service.d/time.conf"), text.as_bytes(), "644")?;
+    host.must(&["systemctl", "daemon-reload"])?;
+    host.must(&["systemctl", "restart", unit])?;
+    Ok(())
+}
