@@ -6,6 +6,7 @@ use tenure_sys::files::FileError;
 use tenure_trust::Refused;
 use tenure_trust::enrol::IngestFinding;
 
+use super::Notice;
 use crate::chain::ChainError;
 use crate::store::StoreError;
 
@@ -133,6 +134,17 @@ impl LinkError {
     /// Asking again soon would change nothing.
     pub(super) fn is_stuck(&self) -> bool {
         matches!(self, Self::Chained(_) | Self::OtherRoot(_) | Self::NotEnrolled(_))
+    }
+
+    /// What this machine states in its own chain about it: that the controller no longer knows its keys, so that no
+    /// policy comes and no record goes. Whether an operator said so is for people to ask.
+    pub(super) fn notice(&self) -> Option<Notice> {
+        match self {
+            Self::Refused { word, .. } if matches!(word.as_str(), "not-admitted" | "revoked") => {
+                Some(Notice { event: "policy_withheld", what: self.told(), hint: self.hint() })
+            }
+            _ => None,
+        }
     }
 
     /// With all its causes on one line.

@@ -40,6 +40,8 @@ const FETCH: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(2);
 /// How often a machine that waits for its admission asks.
 const WAITING: Duration = Duration::from_secs(5);
+/// How often a certificate that still holds is asked for: it has half a day left, and clocks can be apart by more.
+const RENEW: Duration = Duration::from_secs(60);
 /// The waits after failures: doubled from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// The wait after the controller said that the chain itself is at fault: asking again helps nobody.
@@ -145,6 +147,7 @@ impl Uplink {
             notice,
             told: Vec::new(),
             fetched: None,
+            asked: None,
             failures: 0,
             of: PhantomData,
         };
@@ -180,6 +183,8 @@ struct Link<T> {
     told: Vec<Notice>,
     /// Since the machine's boot clock started: when policy was asked for last.
     fetched: Option<Duration>,
+    /// When a certificate was asked for last.
+    asked: Option<Duration>,
     failures: u32,
     of: PhantomData<fn() -> T>,
 }
@@ -237,6 +242,9 @@ impl<T: Bundle> Link<T> {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 let told = error.told();
+                if let Some(notice) = error.notice() {
+                    self.tell(vec![notice]);
+                }
                 self.shared.update(|status| status.failing = Some(told));
                 Next::After(if error.is_stuck() { STUCK } else { backoff(self.failures) })
             }
@@ -252,8 +260,11 @@ impl<T: Bundle> Link<T> {
             self.fetched = None;
         }
         let now = (self.setup.clock)();
+        let boot = tenure_sys::clock::boottime();
+        let over = |last: Option<Duration>, span| last.is_none_or(|last| boot.saturating_sub(last) >= span);
         let standing = tls::standing(state, now)?;
-        if standing != Standing::Fresh {
+        if standing == Standing::None || (standing == Standing::Half && over(self.asked, RENEW)) {
+            self.asked = Some(boot);
             match enrol::ask(&self.setup.places, &ticket, now).await {
                 Ok(Asked::Waiting) => {
                     self.shared.update(|status| {
@@ -270,8 +281,7 @@ impl<T: Bundle> Link<T> {
         }
         let until = tls::until(state)?;
         self.shared.update(|status| (status.waiting, status.certificate_until) = (false, until));
-        let boot = tenure_sys::clock::boottime();
-        let due = self.fetched.is_none_or(|last| boot.saturating_sub(last) >= FETCH);
+        let due = over(self.fetched, FETCH);
         if !due && !self.pusher.waits()? {
             return Ok(Next::Quiet);
         }

@@ -132,6 +132,17 @@ async fn hanging_flooding_and_breaking_off_are_errors_of_the_link_alone() {
 }
 
 #[tokio::test]
+async fn a_controller_that_does_not_know_the_keys_any_more_is_stated_and_no_other_refusal() {
+    let world = World::new().await;
+    for (word, stated) in [("revoked", true), ("not-admitted", true), ("store", false), ("", false)] {
+        let problem = format!("{{\"type\":\"urn:tenure:{word}\",\"title\":\"no\"}}");
+        world.fake.set(paths::INDEX, Does::Says(403, problem.into_bytes()));
+        let notice = fetch(&world).await.unwrap_err().notice();
+        assert_eq!(notice.map(|notice| notice.event), stated.then_some("policy_withheld"), "{word}");
+    }
+}
+
+#[tokio::test]
 async fn only_the_controller_of_the_invitation_is_spoken_to() {
     let (world, other) = (World::new().await, World::new().await);
     honest(&other);
