@@ -1,38 +1,51 @@
 //! Step 8: web1's copies go to vault1 as jobs, stock restic judges them, nothing sent from web1 changes what stands there,
 //! and a drill restores the dump.
 
+use std::time::Duration;
+
 use serde_json::Value;
-use tenure_lab::Output;
+use tenure_lab::{Output, wait_for};
+use tenure_scenarios::copies::{self, Filled};
+use tenure_scenarios::vaulted::{KNOWN, VAULT};
 use tenure_scenarios::{Fleet, Result};
 
-use crate::local::{PORT, STORE};
+use crate::local::{PORT, STORE, zone};
 use crate::screen::{Screen, Stopped};
 use crate::site::ROWS;
 
-const VAULT: &str = "198.51.100.7";
 const KEY: &str = "/var/lib/tenure/ssh.key";
-const KNOWN: &str = "/root/known_hosts";
+/// Until a copy's time comes, or a copy is made.
+const LONG: Duration = Duration::from_secs(150);
 const NIGHTLY: &str = "example-client/web1/nightly";
 const SERVER: &str = "web1/web1/server";
 const UPLOADS: &str = "/srv/app/uploads/client42";
 
-/// Shows backups.
-pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
+/// Shows backups: those that the policy schedules for this minute.
+pub(crate) fn show(screen: &mut Screen, fleet: &Fleet, at: &str) -> std::result::Result<(), Stopped> {
     screen.section(
         8,
         "Backup",
         "web1 to vault1, by jobs of the agent's; the vault has no key to what it keeps",
     );
+    screen.step("due", &format!("server and nightly copies are due at {at}; it is waited for"), || {
+        let line = format!("[ \"$(TZ={} date +%H%M)\" -ge {} ]", zone(fleet)?, at.replace(':', ""));
+        wait_for("the time of the copies", LONG, || fleet.web1.sh(&line).is_ok_and(|said| said.ok()))?;
+        Ok(format!(
+            "it is {at}: server and nightly copies are due by the signed schedule, nobody starts them"
+        ))
+    })?;
     let mut ran = Vec::new();
     for (set, what) in [
         ("server", "the whole server and the client's data on it"),
         ("nightly", "databases and uploads, the host's and the client's"),
     ] {
         screen.step(set, what, || {
-            let mut done = run(fleet, set)?;
-            let said = sealed(&done);
-            ran.append(&mut done);
-            Ok(said)
+            let told = wait_for(&format!("{set} copies at {at}"), LONG, || {
+                ran = copies::filled(&fleet.web1, at);
+                of_set(&ran, set).count() == 2
+            });
+            told.map_err(|why| format!("{why}: {ran:#?}\n{}", crate::centre::journal(&fleet.web1)))?;
+            Ok(sealed(of_set(&ran, set)))
         })?;
     }
     screen.step("restic", "stock restic reads the copies through the read-only view", || {
@@ -41,7 +54,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
         let line = format!("[{VAULT}]:{PORT} {}\n", identity["ssh"].as_str().unwrap_or_default());
         fleet.web1.put(KNOWN, line.as_bytes(), "644")?;
         for series in [SERVER, NIGHTLY] {
-            let check = restic(fleet, series, &generation(&ran, series), &["check", "--read-data"])?;
+            let check = restic(fleet, series, &ran, &["check", "--read-data"])?;
             if !check.ok() || !check.said().contains("no errors were found") {
                 return Err(format!("{series}: {}", check.said()).into());
             }
@@ -52,7 +65,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     })?;
     screen.step("restore", "restic restores, diff -r compares", || {
         let words = ["restore", "latest", "--target", "/srv/scratch/back"];
-        let restored = restic(fleet, NIGHTLY, &generation(&ran, NIGHTLY), &words)?;
+        let restored = restic(fleet, NIGHTLY, &ran, &words)?;
         let line = format!(
             "diff -r --no-dereference {UPLOADS} /srv/scratch/back{UPLOADS} \
              && list() {{ cd $1 && find . -printf '%P %y %m %u %g %l %T@\\n' | sort; }} \
@@ -66,7 +79,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
         Ok("the client's nightly copy: diff -r identical, with owners, modes, times; dump readable".to_owned())
     })?;
     screen.step("refused", "writes from web1 to what stands there", || {
-        refused(fleet, &generation(&ran, NIGHTLY))
+        refused(fleet, generation(&ran, NIGHTLY))
     })?;
     screen.step("drill", "the dump is restored into a scratch PostgreSQL", || {
         let said = fleet.web1.exec_fed(&["tenure-agent", "backup", "drill", "--json"], None, 300)?;
@@ -84,55 +97,26 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     })
 }
 
-fn run(fleet: &Fleet, set: &str) -> Result<Vec<Value>> {
-    let said = fleet.web1.exec_fed(&["tenure-agent", "backup", "run", set, "--json"], None, 400)?;
-    let ran: Vec<Value> = serde_json::from_str(&said.stdout).map_err(|e| format!("{e}: {}", said.said()))?;
-    if ran.is_empty() || ran.iter().any(|one| !one["sealed"].is_object()) {
-        return Err(format!("{ran:#?}\n{}", crate::centre::journal(&fleet.web1)).into());
-    }
-    Ok(ran)
+fn of_set<'r>(ran: &'r [Filled], set: &'r str) -> impl Iterator<Item = &'r Filled> {
+    ran.iter().filter(move |one| one.series.ends_with(set))
 }
 
-fn sealed(ran: &[Value]) -> String {
-    let one = |one: &Value| {
-        let short = one["sealed"]["receipt"].as_str().unwrap_or_default();
-        let short = short.rsplit(':').next().unwrap_or_default();
-        let series = one["series"].as_str().unwrap_or_default();
-        format!(
-            "{} receipt {}",
-            series.trim_end_matches("/server").trim_end_matches("/nightly"),
-            short.get(..8).unwrap_or(short)
-        )
+fn sealed<'r>(ran: impl Iterator<Item = &'r Filled>) -> String {
+    let one = |one: &Filled| {
+        let short = one.receipt.rsplit(':').next().unwrap_or_default();
+        let owner = one.series.rsplit_once('/').map_or(one.series.as_str(), |(owner, _)| owner);
+        format!("{owner} receipt {}", short.get(..8).unwrap_or(short))
     };
-    format!("sealed and receipted: {}", ran.iter().map(one).collect::<Vec<_>>().join(" · "))
+    format!("sealed and receipted: {}", ran.map(one).collect::<Vec<_>>().join(" · "))
 }
 
-/// `2026-11-25.1` of the last run of a series.
-fn generation(ran: &[Value], series: &str) -> String {
-    let id = ran.iter().rfind(|one| one["series"] == series).map(|one| &one["sealed"]["generation"]);
-    id.map(|id| format!("{}.{}", id["date"].as_str().unwrap_or_default(), id["number"])).unwrap_or_default()
+/// The generation that holds a series' copy.
+fn generation<'r>(ran: &'r [Filled], series: &str) -> &'r str {
+    ran.iter().find(|one| one.series == series).map_or("", |one| one.generation.as_str())
 }
 
-/// Stock restic as web1 can: its own admitted key, and the password that stands on it.
-fn restic(fleet: &Fleet, series: &str, generation: &str, words: &[&str]) -> Result<Output> {
-    let ssh = format!(
-        "sftp.command=ssh -i {KEY} -p {PORT} -o UserKnownHostsFile={KNOWN} -o BatchMode=yes tenure@{VAULT} -s sftp"
-    );
-    let repository = format!("sftp:tenure@{VAULT}:/{series}/{generation}@last-seal");
-    let password = format!("/var/lib/tenure/keys/{series}/{generation}/password");
-    let first = [
-        "env",
-        "HOME=/root",
-        "restic",
-        "--no-cache",
-        "-o",
-        &ssh,
-        "-r",
-        &repository,
-        "--password-file",
-        &password,
-    ];
-    Ok(fleet.web1.exec_fed(&[&first[..], words].concat(), None, 300)?)
+fn restic(fleet: &Fleet, series: &str, ran: &[Filled], words: &[&str]) -> Result<Output> {
+    copies::restic(&fleet.web1, PORT, series, generation(ran, series), words)
 }
 
 fn refused(fleet: &Fleet, generation: &str) -> Result<String> {

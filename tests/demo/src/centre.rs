@@ -7,18 +7,25 @@ use serde_json::Value;
 use tenure_lab::{Family, Host, SshAs, wait_for};
 use tenure_scenarios::agent::SOON;
 use tenure_scenarios::controller::MachineRole;
+use tenure_scenarios::copies::coming;
 use tenure_scenarios::fleet::MARIT;
 use tenure_scenarios::operator::DESK;
-use tenure_scenarios::{Fleet, Result};
+use tenure_scenarios::{Fleet, Policy, Result};
 
-use crate::local::set;
+use crate::local::{set, zone};
 use crate::screen::{Screen, Stopped};
 
 /// The first version that is published; those before were carried by hand.
 const PUBLISHED: u32 = 4;
 
-/// Shows the centre.
-pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
+/// Until the copies that the last version schedules, in seconds, and up to a minute less: host and vault pull it before
+/// that, each within half a minute.
+const AHEAD: u32 = 105;
+/// The example's times, and what they are in minutes of the day.
+const SERVER: [(&str, u32); 3] = [("06:00", 360), ("14:00", 840), ("22:00", 1320)];
+
+/// Shows the centre; gives the minute for which the version in force schedules copies.
+pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<String, Stopped> {
     let ctl1 = fleet.ctl1();
     let machines = [
         (&fleet.web1, MachineRole::Host),
@@ -40,7 +47,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     }
     screen.step("token", "an invitation is worth nothing a second time", || used(fleet))?;
     screen.step("publish", "signed policy is published", || {
-        let said = publish(fleet, PUBLISHED, "{ allow: [http, https], from: [anywhere] }")?;
+        let said = publish(fleet, set(fleet)?, PUBLISHED)?;
         Ok(said.lines().next().unwrap_or_default().to_owned())
     })?;
     screen.step("pull", "every machine pulls and verifies it by itself", || {
@@ -70,9 +77,15 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
             who[0], who[1]
         ))
     })?;
+    let mut at = String::new();
     screen.step("trial", "a new version's ruleset is confirmed by another host", || {
         let before = confirmed(&fleet.web1)?.len();
-        publish(fleet, PUBLISHED + 1, "{ allow: [http, https, http3], from: [anywhere] }")?;
+        at = coming(&fleet.web1, &zone(fleet)?, AHEAD)?;
+        let policy = scheduled(set(fleet)?, &at)?.with(
+            "{ allow: [http, https], from: [anywhere] }",
+            "{ allow: [http, https, http3], from: [anywhere] }",
+        );
+        publish(fleet, policy, PUBLISHED + 1)?;
         for host in [&fleet.web1, &fleet.vault1, &ctl1] {
             in_force(host, PUBLISHED + 1)?;
         }
@@ -88,7 +101,23 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
             PUBLISHED + 1,
             confirmers(&fleet.web1)?
         ))
-    })
+    })?;
+    Ok(at)
+}
+
+/// The same policy, with nightly copies and the nearest of the three server copies at this minute: nobody waits for 03:30.
+fn scheduled(policy: Policy, at: &str) -> Result<Policy> {
+    let (hour, minute) = at.split_once(':').ok_or("a time is HH:MM")?;
+    let now = hour.parse::<u32>()? * 60 + minute.parse::<u32>()?;
+    let nearest = SERVER.iter().min_by_key(|(_, time)| time.abs_diff(now)).map(|(word, _)| *word);
+    let times = |change: &dyn Fn(&'static str) -> String| {
+        SERVER.map(|(word, _)| format!("\"{}\"", change(word))).join(", ")
+    };
+    let before = times(&|word| word.to_owned());
+    let after = times(&|word| if Some(word) == nearest { at.to_owned() } else { word.to_owned() });
+    Ok(policy
+        .with(&format!("server: {{ at: [{before}]"), &format!("server: {{ at: [{after}]"))
+        .with("nightly: { at: [\"03:30\"]", &format!("nightly: {{ at: [\"{at}\"]")))
 }
 
 fn enrolled(fleet: &Fleet, machine: &Host, role: MachineRole) -> Result<String> {
@@ -117,8 +146,7 @@ fn last_part(line: &str) -> &str {
     line.rsplit(": ").next().unwrap_or(line)
 }
 
-fn publish(fleet: &Fleet, version: u32, web: &str) -> Result<String> {
-    let policy = set(fleet)?.with("{ allow: [http, https], from: [anywhere] }", web);
+fn publish(fleet: &Fleet, policy: Policy, version: u32) -> Result<String> {
     fleet.sign("marit", &policy, version)?;
     fleet.tenure_must(&["publish", "signed"])
 }

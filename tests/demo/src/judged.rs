@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tenure_lab::wait_for;
+use tenure_lab::{Output, wait_for};
+use tenure_scenarios::agent::SOON;
 use tenure_scenarios::operator::DESK;
 use tenure_scenarios::{Fleet, Result};
 
@@ -20,6 +21,11 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     screen.section(9, "Judged", "by the controller, from the facts in the machines' records");
     screen.step("records", "everything that web1 recorded is at the controller", || {
         let last = fleet.await_reported()?;
+        let drilled = || fleet.tenure(&["backups"]).is_ok_and(|said| !said.stdout.contains(" never "));
+        wait_for("the nightly copy to be met, and the drills to be told", SOON, || {
+            duty(fleet, "backup.nightly").is_ok_and(|row| row["state"] == "met") && drilled()
+        })
+        .map_err(|why| format!("{why}: {:#}", duty(fleet, "backup.nightly").unwrap_or_default()))?;
         Ok(format!("{last} records of web1 taken in, once and in order"))
     })?;
     let rows: [(&str, &[(&str, &str)]); 5] = [
@@ -27,6 +33,7 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
             "obligations",
             &[
                 ("backup.server", ""),
+                ("backup.nightly", "met"),
                 ("backup.offhost", "unknown"),
                 ("backup.ring", "due"),
                 ("retention", "unknown"),
@@ -40,19 +47,15 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     for (noun, wanted) in rows {
         let mut lines = Vec::new();
         screen.step("show", &format!("tenure {noun}"), || {
+            let said = if noun == "drift" { flushed(fleet)? } else { fleet.tenure(&[noun])? };
             let view: Value = serde_json::from_str(&fleet.tenure(&[noun, "--json"])?.stdout)?;
-            for (duty, state) in wanted {
-                let found = duties(&view).into_iter().find(|row| row["duty"] == *duty).unwrap_or_default();
-                if found.is_null() || (!state.is_empty() && found["state"] != *state) {
-                    return Err(format!("{duty} is not {state}: {found:#}").into());
-                }
-            }
-            let said = fleet.tenure(&[noun])?;
+            judged(&view, wanted)?;
             if said.stdout.is_empty() || (noun == "obligations" && said.status != 3) {
                 return Err(format!("it ended with {}: {}", said.status, said.said()).into());
             }
             lines = said.stdout.lines().map(str::to_owned).collect();
-            Ok(format!("tenure {noun}: exit {}", said.status))
+            let after = if noun == "drift" { ", after somebody flushed web1's ruleset" } else { "" };
+            Ok(format!("tenure {noun}{after}: exit {}", said.status))
         })?;
         for line in lines {
             screen.line(&format!("     {line}"));
@@ -106,6 +109,43 @@ pub(crate) fn silence(screen: &mut Screen, fleet: &Fleet) -> std::result::Result
             .map_err(|why| format!("{why}: {}\n{}", last(), journal(&fleet.web1)))?;
         Ok(format!("web1 is back, closed from its boot on, its records go on; it is {}", last()))
     })
+}
+
+/// `tenure drift` once it tells who flushed web1's ruleset: what was mended is told until its area's next record.
+fn flushed(fleet: &Fleet) -> Result<Output> {
+    fleet.web1.must(&["nft", "flush", "ruleset"])?;
+    let mut last = fleet.tenure(&["drift"])?;
+    let told =
+        |said: &Output| said.stdout.lines().any(|line| line.contains("mended") && line.contains(" nft "));
+    wait_for("the flush in `tenure drift`", SOON, || {
+        if !told(&last) {
+            last = fleet.tenure(&["drift"]).unwrap_or_else(|_| last.clone());
+        }
+        told(&last)
+    })
+    .map_err(|why| format!("{why}: {}", last.said()))?;
+    Ok(last)
+}
+
+/// Every duty is in the state that it must be in, and every series that the grid has holds its copies.
+fn judged(view: &Value, wanted: &[(&str, &str)]) -> Result<()> {
+    for (duty, state) in wanted {
+        let found = duties(view).into_iter().find(|row| row["duty"] == *duty).unwrap_or_default();
+        if found.is_null() || (!state.is_empty() && found["state"] != *state) {
+            return Err(format!("{duty} is not {state}: {found:#}").into());
+        }
+    }
+    for row in view["backups"]["rows"].as_array().into_iter().flatten() {
+        if row.to_string().matches("\"sealed\"").count() != 2 {
+            return Err(format!("a copy of today is not agreed on: {row:#}").into());
+        }
+    }
+    Ok(())
+}
+
+fn duty(fleet: &Fleet, duty: &str) -> Result<Value> {
+    let view: Value = serde_json::from_str(&fleet.tenure(&["obligations", "--json"])?.stdout)?;
+    Ok(duties(&view).into_iter().find(|row| row["duty"] == duty).unwrap_or_default())
 }
 
 fn duties(view: &Value) -> Vec<Value> {

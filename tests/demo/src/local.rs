@@ -2,6 +2,7 @@
 
 use age::secrecy::ExposeSecret as _;
 use tenure_lab::repository;
+use tenure_scenarios::copies::{self, AMSTERDAM};
 use tenure_scenarios::{Fleet, Policy, Result};
 
 /// Where the example stands in the repository.
@@ -17,6 +18,8 @@ pub(crate) const PORT: &str = "8422";
 pub(crate) const STORE: &str = "/srv/vault";
 const RECIPIENTS: &str = "/root/keys/recipients";
 const JEROEN: &str = "/root/keys/jeroen";
+/// The zone of this run's days.
+const ZONE: &str = "/root/keys/zone";
 
 /// The example's files with the demo's own local one.
 pub(crate) fn set(fleet: &Fleet) -> Result<Policy> {
@@ -33,10 +36,16 @@ pub(crate) fn set(fleet: &Fleet) -> Result<Policy> {
             }
         }
     }
-    Ok(policy)
+    Ok(policy.with(AMSTERDAM, &zone(fleet)?))
 }
 
-/// Makes what this file names: jeroen's key, and two age keys whose secret halves stay in places of their own.
+/// Amsterdam, as the example has it; late in its evening another one, so that a day does not end within the demo.
+pub(crate) fn zone(fleet: &Fleet) -> Result<String> {
+    Ok(fleet.office.get(ZONE)?)
+}
+
+/// Makes what this file names: jeroen's key, and two age keys whose secret halves stay in places of their own; and fixes
+/// the zone.
 pub(crate) fn prepare(fleet: &Fleet) -> Result<()> {
     let words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "jeroen", "-f", JEROEN];
     fleet.office.must(&words)?;
@@ -47,6 +56,7 @@ pub(crate) fn prepare(fleet: &Fleet) -> Result<()> {
         fleet.office.put(place, secret.as_bytes(), "600")?;
         public += &format!("{}\n", identity.to_public());
     }
+    fleet.office.put(ZONE, copies::zone(&fleet.office)?.as_bytes(), "644")?;
     Ok(fleet.office.put(RECIPIENTS, public.as_bytes(), "644")?)
 }
 

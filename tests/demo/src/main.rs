@@ -73,8 +73,8 @@ fn steps(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
     attack::show(screen, fleet)?;
     proof::patches(screen, fleet)?;
     proof::show(screen, fleet)?;
-    centre::show(screen, fleet)?;
-    backup::show(screen, fleet)?;
+    let at = centre::show(screen, fleet)?;
+    backup::show(screen, fleet, &at)?;
     judged::show(screen, fleet)?;
     judged::silence(screen, fleet)
 }

@@ -64,7 +64,9 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
     screen.step("verify", "the chain with one planted change", || {
         let mut lines: Vec<String> = chain.lines().map(str::to_owned).collect();
         let middle = lines.len() / 2;
-        let at = lines[middle].rfind(|c: char| c.is_ascii_digit()).unwrap_or_default();
+        // Not in the last symbols of the base64: another one there can be none at all.
+        let inside = lines[middle].len().saturating_sub(24);
+        let at = lines[middle][..inside].rfind(|c: char| c.is_ascii_digit()).unwrap_or_default();
         let other = if lines[middle].as_bytes()[at] == b'1' { "2" } else { "1" };
         lines[middle].replace_range(at..=at, other);
         fleet.office.put(&format!("{DESK}/planted"), (lines.join("\n") + "\n").as_bytes(), "644")?;

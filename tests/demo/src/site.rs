@@ -2,6 +2,7 @@
 //! people who manage, the programs in their places.
 
 use tenure_lab::Options;
+use tenure_scenarios::fleet::UPDATE_DAYS;
 use tenure_scenarios::{Fleet, Result, controller, programs};
 
 use crate::local::{self, STORE};
@@ -28,6 +29,8 @@ pub(crate) fn up(name: &str) -> Result<Fleet> {
     for host in [&fleet.vault1, &ctl1, &fleet.office, &fleet.stranger] {
         host.must(&["systemctl", "disable", "-q", "--now", "postgresql"])?;
     }
+    // Every host knows what updates there are.
+    fleet.lab.archive("vault1", &["web1", "vault1", "ctl1"], UPDATE_DAYS)?;
     vault(&fleet)?;
     Ok(fleet)
 }
