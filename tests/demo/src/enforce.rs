@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tenure_lab::{Family, Host, Login, SshAs, wait_for};
 use tenure_scenarios::agent::SOON;
 use tenure_scenarios::clients::reach_as;
@@ -169,25 +169,38 @@ fn cut(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
         let rule = said.trim().trim_start_matches("hint: ");
         Ok(format!("a policy that cuts the office does not sign, {rule}"))
     })?;
-    screen.step("guard", "a host refuses it before loading", || {
-        // It cannot be signed, and web1 takes nothing unsigned: vault1 gets it as a directory.
-        let folder = "/root/cut";
-        for (name, text) in &policy()?.files {
-            fleet.vault1.put(&format!("{folder}/{name}"), text.as_bytes(), "644")?;
-        }
-        let ruleset = || fleet.vault1.must(&["nft", "-s", "list", "ruleset"]);
-        let before = ruleset()?;
-        let words = ["tenure-agent", "plan", "--policy", folder, "--host", "vault1", "--json"];
-        let output = fleet.vault1.exec(&words)?;
-        let plan: Value = serde_json::from_str(&output.stdout).map_err(|_| output.said())?;
-        let areas = plan["areas"].as_array().cloned().unwrap_or_default();
-        let refusal = areas.iter().map(|area| &area["look"]["refusal"]).find(|r| !r.is_null());
-        let rule = refusal.and_then(|r| r["rule"].as_str()).unwrap_or_default().to_owned();
-        if rule != "block:office" || output.status != 1 || ruleset()? != before {
-            return Err(format!("not refused with the rule's name: {}", output.said()).into());
-        }
-        Ok(format!("a host refuses it before loading, the rule is {rule}"))
-    })
+    let mut told = String::new();
+    screen.step(
+        "guard",
+        "signed all the same, by hand: web1's running agent refuses it before loading",
+        || {
+            let ruleset = || fleet.web1.must(&["nft", "-s", "list", "ruleset"]);
+            let before = ruleset()?;
+            fleet.sign_a_cut("marit", 2)?;
+            fleet.deliver()?;
+            fleet.await_area("firewall", "a refusal", |area| area["refusal"].is_object())?;
+            let (area, status) = (fleet.area("firewall"), fleet.agent_json(&["status"])?);
+            let rule = area["refusal"]["rule"].as_str().unwrap_or_default();
+            if rule != "block:office"
+                || status["board"]["policy"]["version"] != 2
+                || area["done"] != json!([])
+            {
+                return Err(format!("not refused with the rule's name: {status:#}").into());
+            }
+            let line = ["journalctl", "-u", "tenure-agent", "-o", "cat", "TENURE_RULE=block:office"];
+            told = fleet.web1.must(&line)?.lines().last().unwrap_or_default().to_owned();
+            if !told.contains("not carried out") {
+                return Err(format!("the journal does not say so: {told:?}").into());
+            }
+            if ruleset()? != before {
+                return Err("the ruleset is not what it was".into());
+            }
+            Ok(format!("signed by hand all the same: web1's agent refuses it before loading, {rule}"))
+        },
+    )?;
+    screen.fact("journal", &told);
+    screen.fact("ruleset", "the same to the byte");
+    Ok(())
 }
 
 fn fall_back(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
@@ -201,7 +214,7 @@ fn fall_back(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stop
             .with("drop: [ssh, postgresql, tcp/9000]", "accept: [tcp/9000], drop: [ssh, postgresql]")
             .with("accept: [http, https], accept: [tcp/9000]", "accept: [http, https, tcp/9000]")
             .with("accept: [https], accept: [tcp/9000]", "accept: [https, tcp/9000]");
-        fleet.sign("marit", &policy, 2)?;
+        fleet.sign("marit", &policy, 3)?;
         fleet.deliver()?;
         fleet.await_trial()?;
         let met = || reach(&fleet.stranger, &fleet.web1, 9000, Family::V6);
@@ -214,7 +227,7 @@ fn fall_back(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stop
         if !fleet.login(&fleet.office, SshAs::Key(MARIT), Family::V4)?.is_in() {
             return Err("marit does not get in any more".into());
         }
-        fleet.sign("marit", &set(fleet)?, 3)?;
+        fleet.sign("marit", &set(fleet)?, 4)?;
         fleet.deliver()?;
         fleet.web1.must(&["systemctl", "restart", "tenure-agent"])?;
         fleet.await_rest()?;

@@ -13,7 +13,11 @@ pub const DESK: &str = "/root/operator";
 pub const DROP: &str = "/etc/tenure/policy";
 /// Where web1's anchor of trust stands.
 pub const ROOT: &str = "/etc/tenure/trust/root.json";
-const PASSPHRASE: &str = "a long enough passphrase";
+/// The passphrase of every operator's key.
+pub const PASSPHRASE: &str = "a long enough passphrase";
+/// Prints an operator's secret key (DER in hexadecimal digits); arguments: the desk, the operator's name.
+pub(crate) const KEY_OF: &str =
+    "cd \"$0\" && openssl pkey -in \"$1.key\" -passin file:pass -outform DER | od -An -v -tx1 | tr -d ' \\n'";
 
 impl Fleet {
     /// Runs `tenure` at the operator's desk.

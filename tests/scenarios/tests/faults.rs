@@ -232,17 +232,24 @@ fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
     // A new ruleset whose trial could not be written down is not tried.
     let before = fleet.web1.must(&["nft", "-s", "list", "table", "inet", "tenure"])?;
     fleet.place_set(&pair(&fleet)[1])?;
-    wait_for("a word on the change that was not made", SOON, || {
-        let area = fleet.area("firewall");
-        area["done"].to_string().contains("No space")
-            || matches!(area["verdict"].as_str(), Some("drifted" | "unknown"))
-    })
-    .map_err(|why| format!("{why}: {:#}", fleet.area("firewall")))?;
+    // It stops at the first step, says which and why, and is not as the policy says.
+    let stopped = |area: &serde_json::Value| {
+        let text = |step: &serde_json::Value, key: &str| step[key].as_str().unwrap_or_default().to_owned();
+        let done = area["done"].as_array().cloned().unwrap_or_default();
+        let [step] = done.as_slice() else { return false };
+        text(step, "step").starts_with("write down the trial of g2 over g1")
+            && text(step, "error").contains("No space left on device")
+            && area["verdict"] == "drifted"
+            && area["pending"].is_null()
+    };
+    wait_for("a word on the change that was not made", SOON, || stopped(&fleet.area("firewall")))
+        .map_err(|why| format!("{why}: {:#}", fleet.area("firewall")))?;
     assert_eq!(
         fleet.web1.must(&["nft", "-s", "list", "table", "inet", "tenure"])?,
         before,
         "nothing is half applied"
     );
+    assert!(!fleet.web1.exec(&["test", "-e", TRIAL])?.ok(), "no trial is written down");
     all_held("logins on a full disk", &fleet.login_differences())?;
 
     // With space again everything goes on, and the chain says what was lost and is whole.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tenure_lab::{Family, Host, Login, SshAs, Stopwatch, wait_for};
 use tenure_scenarios::agent::SOON;
 use tenure_scenarios::fleet::MARIT;
-use tenure_scenarios::{Fleet, Reach, Result, reach};
+use tenure_scenarios::{Fleet, Reach, Result, all_held, reach};
 
 /// A session from the office to a port of web1 that stays open: each line that goes in comes back.
 const SESSION: &str = "import socket,sys,time\n\
@@ -46,8 +47,31 @@ fn nobody_confirms_and_the_kernel_falls_back_with_the_agent_killed() -> Result<(
     assert!(!agents.ok(), "no agent ran while the kernel fell back: {}", agents.stdout);
     assert!(fleet.office.ssh(&fleet.web1, "admin", SshAs::Key(MARIT), Family::V4)?.is_in());
 
+    let records = "/var/lib/tenure/firewall";
+    assert!(
+        fleet.web1.exec(&["test", "-e", &format!("{records}/trial.json")])?.ok(),
+        "nobody has tidied up yet"
+    );
     fleet.revive_agent()?;
-    fleet.await_area("firewall", "to say that the trial lapsed", |a| !a["verdict"].is_null())?;
+    let lapsed = |area: &Value| {
+        let told = area["findings"].as_array().into_iter().flatten().find(|f| f["kind"] == "trial-expired");
+        area["verdict"] == "drifted"
+            && area["pending"].is_null()
+            && told.is_some_and(|finding| {
+                finding["weight"] == "drift"
+                    && finding["what"].as_str().is_some_and(|what| {
+                        what.contains("g1") && what.contains("tenure-agent apply") && what.contains("nobody")
+                    })
+            })
+    };
+    fleet.await_area("firewall", "to say that the trial lapsed and is not tried again by itself", lapsed)?;
+    assert!(!fleet.web1.exec(&["test", "-e", &format!("{records}/trial.json")])?.ok(), "the trial is over");
+    assert!(fleet.web1.exec(&["test", "-e", &format!("{records}/refused.json")])?.ok());
+    assert!(
+        !fleet.web1.exec(&["test", "-e", &format!("{records}/confirmed.json")])?.ok(),
+        "nobody confirmed"
+    );
+    assert!(open(), "and the host is as it was");
     Ok(())
 }
 
@@ -98,24 +122,63 @@ fn open_sessions_are_kept_and_only_a_new_one_confirms() -> Result<()> {
     fleet.await_rest()
 }
 
+/// The guard's refusal, with the rule that is the reason and whom it would have cut off.
+fn refused(area: &Value) -> bool {
+    let refusal = &area["refusal"];
+    refusal["kind"] == "management-path-cut"
+        && refusal["rule"] == "block:office"
+        && refusal["what"].as_str().is_some_and(|what| what.contains("marit") && what.contains("203.0.113."))
+        && area["verdict"] == "drifted"
+        && area["pending"].is_null()
+        && area["done"] == Value::Array(Vec::new())
+}
+
 #[test]
-fn a_policy_that_cuts_the_management_path_is_refused_before_loading_with_the_rule_named() -> Result<()> {
+fn an_unsigned_set_that_cuts_the_management_path_is_refused_before_loading_with_the_rule_named() -> Result<()>
+{
     let fleet = Fleet::enforced("cut", Fleet::usual)?;
     let before = fleet.web1.must(&["nft", "-s", "list", "ruleset"])?;
     let cut = fleet.usual().with("      outbound:\n", "      block: [office]\n      outbound:\n");
     fleet.place_set(&cut)?;
-    let named =
-        |text: &str| text.contains("office") && (text.contains("block") || text.contains("management"));
-    wait_for("the refusal", SOON, || {
-        let status = fleet.agent_json(&["status"]).unwrap_or_default();
-        let fault = status["board"]["policy_fault"].to_string();
-        let refusal = fleet.area("firewall")["refusal"].to_string();
-        named(&fault) || named(&refusal)
-    })
-    .map_err(|why| format!("{why}: {:#}", fleet.agent_json(&["status"]).unwrap_or_default()))?;
+    fleet.await_area("firewall", "the refusal", refused)?;
     assert_eq!(fleet.web1.must(&["nft", "-s", "list", "ruleset"])?, before, "nothing was loaded");
-    assert!(fleet.office.ssh(&fleet.web1, "admin", SshAs::Key(MARIT), Family::V4)?.is_in());
-    Ok(())
+    all_held("logins", &fleet.login_differences())
+}
+
+#[test]
+fn a_signed_policy_that_cuts_the_management_path_is_refused_by_the_agent_before_loading() -> Result<()> {
+    let fleet = Fleet::signed("signedcut")?;
+    let ruleset = || fleet.web1.must(&["nft", "-s", "list", "ruleset"]);
+    let kept = || fleet.web1.must(&["sh", "-c", "cd /var/lib/tenure/firewall && sha256sum *"]);
+    let before = (ruleset()?, kept()?);
+    // Everything that the kernel is told from here on.
+    let _monitor = fleet.web1.spawn(&["sh", "-c", "exec nft monitor >/run/told 2>&1"])?;
+    let hears = |probe: &str| -> Result<String> {
+        fleet.web1.must(&["nft", "add", "table", "inet", probe])?;
+        wait_for("the monitor", SOON, || fleet.web1.get("/run/told").is_ok_and(|told| told.contains(probe)))?;
+        fleet.web1.must(&["nft", "delete", "table", "inet", probe])?;
+        Ok(fleet.web1.get("/run/told")?)
+    };
+    wait_for("the monitor", SOON, || {
+        fleet.web1.exec(&["pgrep", "-f", "^nft monitor"]).is_ok_and(|o| o.ok())
+    })?;
+    hears("first")?;
+
+    fleet.sign_a_cut("marit", 2)?;
+    fleet.deliver()?;
+    fleet.await_area("firewall", "the refusal", refused)?;
+    let status = fleet.agent_json(&["status"])?;
+    assert_eq!(status["board"]["policy"]["version"], 2, "its signature holds: {status:#}");
+    let journal =
+        fleet.web1.must(&["journalctl", "-u", "tenure-agent", "-o", "cat", "TENURE_RULE=block:office"])?;
+    assert!(
+        journal.contains("firewall: not carried out: ") && journal.contains("nothing was loaded"),
+        "{journal}"
+    );
+    assert_eq!((ruleset()?, kept()?), before, "to the byte");
+    let told = hears("last")?;
+    assert!(!told.contains("tenure"), "the kernel was told nothing of ours: {told}");
+    all_held("logins", &fleet.login_differences())
 }
 
 #[test]
