@@ -309,7 +309,7 @@ boot() {
   local name=$1 dir=$STATE/hosts/$1 net group launcher id=
   known "$name"
   alive "$name" && return
-  gone "$name" || die "$name has not let go of its disks"
+  gone "$name" 60 || die "$name has not let go of its disks"
   net=$(namespace "$name")
   # A namespace outlives its processes, and with it ruleset, tracked connections and counters: a boot starts with none.
   [ ! -e "/run/netns/$net" ] || unwire "$name"
@@ -366,9 +366,10 @@ push() {
 # --- power, cables, disks -----------------------------------------------------------------------------------
 
 # Gone means also: its file systems are no longer mounted. The launcher, and whoever was just in the host, hold the mount
-# namespace a moment longer than PID 1 lives, and the next boot must not meet the old mounts of the same disks.
+# namespace a moment longer than PID 1 lives, and the next boot must not meet the old mounts of the same disks. Waits so
+# many seconds: who is waiting for a slow disk does not die before it answers.
 gone() {
-  for _ in $(seq 800); do
+  for _ in $(seq $((40 * ${2:-20}))); do
     alive "$1" || launched "$1" || mounted "$1" || return 0
     sleep .025
   done
@@ -391,7 +392,7 @@ import fcntl, os, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, b"\2\0\0\0")' "$(cat "$at")"
   done
 }
-power_off() { ! alive "$1" || kill -9 "$(pid "$1")"; gone "$1" || die "$1 does not die"; }
+power_off() { ! alive "$1" || kill -9 "$(pid "$1")"; gone "$1" 60 || die "$1 does not die"; }
 shut_down() {
   alive "$1" || return 0
   kill -s RTMIN+4 "$(pid "$1")"          # systemd(1): starts poweroff.target
