@@ -24,6 +24,7 @@ pub mod schema;
 pub mod services;
 pub mod shape;
 pub mod sizes;
+pub mod slots;
 pub mod tree;
 #[cfg(test)]
 mod tree_tests;

@@ -9,10 +9,11 @@ use tenure_trust::HostName;
 
 use crate::calendar::{DAY, Period};
 use crate::scalars::{AbsolutePath, SqlName, VaultName};
+use crate::slots::CLOSE_LAG;
 use crate::written::{BackupKeys, Ring};
 
-/// A generation is closed at the latest this long after its date's start (BACKUP.md, "Close").
-pub const CLOSE_LAG_SECONDS: u64 = 30 * 3600;
+/// [`CLOSE_LAG`] in seconds.
+const CLOSE_LAG_SECONDS: u64 = CLOSE_LAG.as_secs().unsigned_abs();
 
 /// How often holders are looked at for what must be gone.
 pub const LOOK_SECONDS: u64 = DAY;

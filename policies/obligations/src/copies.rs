@@ -3,11 +3,10 @@
 
 use std::collections::HashMap;
 
-use jiff::civil::{Date, Time};
+use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use tenure_policy::bundles::{BackupSection, SeriesSection};
 use tenure_policy::calendar::Zone;
-use tenure_policy::resolved_backup::CLOSE_LAG_SECONDS;
 use tenure_trust::vault_wire::{GenerationState, SealedSlot, SeriesFacts};
 use tenure_trust::{SeriesId, SlotTime};
 
@@ -49,24 +48,14 @@ impl<'z> Moments<'z> {
     pub(crate) fn new(zone: &'z Zone, now: Timestamp) -> Self {
         let today = zone.date_of(now);
         let date = |back: i32| today.checked_sub(back.days()).unwrap_or(Date::MIN);
-        let closes = |date: Date| {
-            let lag = i64::try_from(CLOSE_LAG_SECONDS).unwrap_or(i64::MAX).seconds();
-            zone.moment(date, Time::midnight()).checked_add(lag).unwrap_or(Timestamp::MAX)
-        };
-        let days = (0..DAYS).rev().map(|back| (date(back), closes(date(back)))).collect();
+        let days = (0..DAYS).rev().map(|back| (date(back), zone.closes(date(back)))).collect();
         Self { zone, known: HashMap::new(), days, now }
     }
 
     fn of(&mut self, date: Date, at: SlotTime) -> Timestamp {
         let zone = self.zone;
-        *self.known.entry((date, at)).or_insert_with(|| moment(zone, date, at))
+        *self.known.entry((date, at)).or_insert_with(|| zone.slot(date, at))
     }
-}
-
-/// The moment of a slot.
-pub(crate) fn moment(zone: &Zone, date: Date, at: SlotTime) -> Timestamp {
-    let (hour, minute) = (i8::try_from(at.hour()).unwrap_or(0), i8::try_from(at.minute()).unwrap_or(0));
-    zone.moment(date, Time::new(hour, minute, 0, 0).unwrap_or(Time::midnight()))
 }
 
 impl<'a> Series<'a> {

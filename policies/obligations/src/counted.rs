@@ -98,7 +98,7 @@ fn counted(
 fn first_of(context: &Context<'_>, series: &[&Series<'_>], today: Date) -> Option<Timestamp> {
     let tomorrow = today.checked_add(1.day()).ok()?;
     let at = series.iter().flat_map(|one| &one.section.at).min()?;
-    Some(crate::copies::moment(context.zone, tomorrow, *at))
+    Some(context.zone.slot(tomorrow, *at))
 }
 
 fn joined<'a>(series: &[&'a Series<'a>]) -> Vec<Joined<'a>> {

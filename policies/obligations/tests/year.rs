@@ -182,8 +182,7 @@ impl World {
 
     /// A run that takes no time; the vault takes only dates that are open by its own clock.
     fn run(&mut self, slot: SlotId) {
-        let open = schedule::moment(&self.zone, &slot) <= self.now
-            && self.now < schedule::closes(&self.zone, slot.date);
+        let open = schedule::moment(&self.zone, &slot) <= self.now && self.now < self.zone.closes(slot.date);
         if !open {
             let tries = match self.ledger.known.get(&slot).map(|known| known.what) {
                 Some(What::Failed { tries }) => tries + 1,
@@ -225,7 +224,7 @@ impl World {
     fn turn(&mut self) {
         for series in &mut self.vault.series {
             for generation in &mut series.generations {
-                if schedule::closes(&self.zone, generation.id.date) <= self.now {
+                if self.zone.closes(generation.id.date) <= self.now {
                     generation.state = GenerationState::Current;
                 }
             }

@@ -15,5 +15,5 @@ mod tests;
 
 pub use decide::{Frozen, Opening};
 pub use event::{CloseReason, Event, SlotKey};
-pub use rules::{CLOSE_LAG, Refusal, Rules, SKEW};
+pub use rules::{Refusal, Rules, SKEW};
 pub use state::{Broken, Generation, Ring, Sealed, State};

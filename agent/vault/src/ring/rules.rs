@@ -1,8 +1,9 @@
 //! What a policy says of a series' time: when a slot is open, when a date is over. Pure; the zone is the policy's.
 
 use jiff::civil::{Date, Time};
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp};
 use tenure_policy::calendar::Zone;
+use tenure_policy::slots::{BY_HAND, later};
 use tenure_trust::SlotTime;
 use tenure_trust::vault_wire::RefusalCode;
 
@@ -10,10 +11,6 @@ use super::SlotKey;
 
 /// How far a host's clock may be off the vault's.
 pub const SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// A generation is closed at the latest this long after its date's start.
-pub const CLOSE_LAG: SignedDuration = SignedDuration::from_hours(30);
-/// A slot made by hand can be filled for this long at least.
-const MANUAL: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why something is not done, in the words of the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +42,12 @@ pub struct Rules {
 impl Rules {
     /// When this slot of that date begins.
     pub fn moment(&self, date: Date, slot: SlotKey) -> Timestamp {
-        self.zone.moment(date, time(slot.at))
+        self.zone.slot(date, slot.at)
     }
 
     /// Until when it can be begun.
     pub fn ends(&self, date: Date, slot: SlotKey) -> Timestamp {
-        let length = if slot.manual { self.catch_up.max(MANUAL) } else { self.catch_up };
+        let length = if slot.manual { self.catch_up.max(BY_HAND) } else { self.catch_up };
         later(self.moment(date, slot), length)
     }
 
@@ -69,7 +66,7 @@ impl Rules {
     /// have waited for others.
     pub fn is_over(&self, date: Date, now: Timestamp) -> bool {
         let Ok(next) = date.tomorrow() else { return false };
-        now > later(self.zone.moment(next, Time::midnight()), MANUAL)
+        now > later(self.zone.moment(next, Time::midnight()), BY_HAND)
     }
 
     /// The slots of the schedule.
@@ -79,16 +76,6 @@ impl Rules {
 
     /// When a generation of this date is closed at the latest.
     pub fn closes(&self, date: Date) -> Timestamp {
-        later(self.zone.moment(date, Time::midnight()), CLOSE_LAG)
+        self.zone.closes(date)
     }
-}
-
-fn time(at: SlotTime) -> Time {
-    // Both numbers are in range by their type; midnight is never reached.
-    let (hour, minute) = (i8::try_from(at.hour()).unwrap_or(0), i8::try_from(at.minute()).unwrap_or(0));
-    Time::new(hour, minute, 0, 0).unwrap_or(Time::midnight())
-}
-
-fn later(from: Timestamp, by: SignedDuration) -> Timestamp {
-    from.checked_add(by.as_secs().seconds()).unwrap_or(Timestamp::MAX)
 }

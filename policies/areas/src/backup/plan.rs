@@ -1,6 +1,7 @@
 //! Which job begins, what is remembered, what is not as it should be. Pure.
 
 use jiff::{SignedDuration, Timestamp, ToSpan};
+use tenure_policy::slots::BY_HAND;
 use tenure_trust::{Hash, RunId, SlotId, neutral_bytes};
 
 use super::facts::{
@@ -79,9 +80,9 @@ fn next_start(desired: &Scheduled, facts: &Facts, now: Timestamp) -> Option<Step
 /// Can an interrupted run still fill its slot?
 fn goes_on(desired: &Scheduled, run: &RunFact, now: Timestamp) -> bool {
     let known = desired.section.series.iter().any(|s| s.series == run.slot.series);
-    let length = desired.section.catch_up_seconds.max(if run.slot.manual { 3600 } else { 0 });
-    let window = schedule::window_ends(&desired.zone, &run.slot, length);
-    known && (now < window || (run.opened && now < schedule::closes(&desired.zone, run.slot.date)))
+    let least = if run.slot.manual { BY_HAND.as_secs().unsigned_abs() } else { 0 };
+    let window = schedule::window_ends(&desired.zone, &run.slot, desired.section.catch_up_seconds.max(least));
+    known && (now < window || (run.opened && now < desired.zone.closes(run.slot.date)))
 }
 
 /// The name of a slot's n-th run: never used twice on a host.

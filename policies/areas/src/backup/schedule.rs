@@ -6,18 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::{Date, Time};
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tenure_policy::bundles::{BackupSection, SeriesSection};
 use tenure_policy::calendar::Zone;
+use tenure_policy::slots::later;
 use tenure_trust::{SeriesId, SlotId, SlotTime};
 
 /// So many days back a slot that nobody recorded is still looked for.
 pub const HORIZON_DAYS: i64 = 10;
 /// A slot whose runs failed is tried again at most so often in all.
 pub const MOST_TRIES: u32 = 8;
-/// A generation takes seals until so long after its date's start (BACKUP.md, "Close").
-pub const CLOSES_AFTER: SignedDuration = SignedDuration::from_hours(30);
 
 /// Something that the schedule asks for at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,20 +88,12 @@ pub fn slots_of(section: &SeriesSection, date: Date) -> impl Iterator<Item = Slo
 
 /// The moment of a slot.
 pub fn moment(zone: &Zone, slot: &SlotId) -> Timestamp {
-    // Hour and minute are in range by their type; midnight is never reached.
-    let (hour, minute) =
-        (i8::try_from(slot.at.hour()).unwrap_or(0), i8::try_from(slot.at.minute()).unwrap_or(0));
-    zone.moment(slot.date, Time::new(hour, minute, 0, 0).unwrap_or(Time::midnight()))
+    zone.slot(slot.date, slot.at)
 }
 
 /// Until when a run of a slot may begin; not included.
 pub fn window_ends(zone: &Zone, slot: &SlotId, catch_up_seconds: u64) -> Timestamp {
     later(moment(zone, slot), seconds(catch_up_seconds))
-}
-
-/// When a date's generation takes no seal any more.
-pub fn closes(zone: &Zone, date: Date) -> Timestamp {
-    later(zone.moment(date, Time::midnight()), CLOSES_AFTER)
 }
 
 /// How long after a failed run the next one of the slot begins.
@@ -191,10 +182,6 @@ fn times(series: &SeriesSection, ledger: &Ledger, now: Timestamp, zone: &Zone) -
 
 fn seconds(seconds: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX / 4))
-}
-
-fn later(from: Timestamp, by: SignedDuration) -> Timestamp {
-    from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
