@@ -1,32 +1,36 @@
 //! `tenure admit`: a person compares the fingerprint that the machine shows with the one that this tool computes from
 //! what the controller got, and signs that the name has these keys. `tenure revoke` takes that back.
 
+mod recovery;
+mod way;
+
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
-use hyper::Method;
 use serde::Deserialize;
 use tenure_trust::admission::verify_machine;
 use tenure_trust::enrol::{Enrolment, fingerprint};
 use tenure_trust::{
-    Admission, AdmissionList, HostName, KeyId, MachineRole, Order, OrderKind, Signed, SigningKey, Statement,
-    neutral,
+    Admission, HostName, KeyId, MachineRole, Order, OrderKind, Signed, SigningKey, Statement, neutral,
 };
 
-use crate::cmd_root::whole_seconds;
+use crate::cmd_root::{self, whole_seconds};
 use crate::failure::Failure;
 use crate::output::{Exit, Output};
 use crate::passphrase::Source;
-use crate::remote::{Remote, escaped};
+use crate::remote::escaped;
 use crate::{clock, keyfile};
+use way::Way;
 
-/// A role that a machine enrols in.
+/// What keys are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Role {
     /// An agent
     Host,
     /// A vault
     Vault,
+    /// A person's key to read copies when a host is dead; it does not enrol
+    Recovery,
 }
 
 impl From<Role> for MachineRole {
@@ -34,6 +38,7 @@ impl From<Role> for MachineRole {
         match role {
             Role::Host => Self::Host,
             Role::Vault => Self::Vault,
+            Role::Recovery => Self::Recovery,
         }
     }
 }
@@ -63,18 +68,28 @@ impl Keys {
 /// Arguments of `admit`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The machine's name in the policy
+    /// The machine's name in the policy; of a recovery key a name of its own
     name: HostName,
-    /// What it enrolled as
+    /// What it enrolled as, or that it is a recovery key
     #[arg(long, value_enum, default_value_t = Role::Host)]
     role: Role,
-    /// The fingerprint as the machine's own screen shows it; without it you are asked
+    /// The fingerprint as the machine's own screen shows it, or ssh-keygen -l where the recovery key was made; without
+    /// it you are asked
     #[arg(long, value_name = "TEXT")]
     fingerprint: Option<String>,
+    /// Of a recovery key: its public half, as ssh-keygen -t ed25519 wrote it
+    #[arg(long, value_name = "FILE", required_if_eq("role", "recovery"))]
+    ssh_key: Option<PathBuf>,
+    /// Of a recovery key: a host whose copies it may read; once for each
+    #[arg(long, value_name = "HOST", required_if_eq("role", "recovery"))]
+    reads: Vec<HostName>,
+    /// The root that machines have: says at once whether they will take it
+    #[arg(long, value_name = "FILE", required_if_eq("role", "recovery"))]
+    root: Option<PathBuf>,
     #[command(flatten)]
     keys: Keys,
     #[command(flatten)]
-    remote: Remote,
+    way: Way,
 }
 
 /// Arguments of `revoke`.
@@ -94,7 +109,7 @@ pub(crate) struct RevokeArgs {
     #[command(flatten)]
     keys: Keys,
     #[command(flatten)]
-    remote: Remote,
+    way: Way,
 }
 
 /// An enrolment as the controller hands it out.
@@ -109,6 +124,13 @@ struct Enrolled {
 pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let role = MachineRole::from(args.role);
     let doing = format!("admit {} as {role}", args.name);
+    if role == MachineRole::Recovery {
+        return recovery::run(args, &doing, out);
+    }
+    if args.ssh_key.is_some() || !args.reads.is_empty() {
+        let why = "a machine states its own keys when it enrols: --ssh-key and --reads are for recovery keys";
+        return Err(Failure::because(doing, why).exit(Exit::Usage));
+    }
     let candidates = enrolments(args, role, &doing)?;
     let shown = match &args.fingerprint {
         Some(given) => given.clone(),
@@ -128,7 +150,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         let hint = "somebody stands between: make a new token and enrol again over a way that you trust";
         return Err(Failure::because(doing, why).hint(hint));
     };
-    let held = held(&args.remote, &args.name, role, &doing)?;
+    let held = args.way.held(&args.name, role, &doing)?;
     let before = held.as_ref().map(|admission| admission.identity.id());
     let admission = Admission {
         schema: Admission::SCHEMA,
@@ -143,9 +165,8 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         reads: Default::default(),
         issued: whole_seconds(clock::now()),
     };
-    let text = args.keys.sign(&admission)?.to_json();
-    let _: serde_json::Value =
-        args.remote.send(&doing, Method::POST, "/api/v1/admissions", text.into_bytes())?;
+    let root = args.root.as_deref().map(cmd_root::read).transpose()?;
+    args.way.admit(&args.keys.sign(&admission)?, root.as_ref(), &doing)?;
     let said = fingerprint(&signed.hash());
     out.value(&serde_json::json!({
         "name": admission.name, "role": role, "epoch": admission.epoch, "fingerprint": said,
@@ -161,7 +182,7 @@ type Candidate = (Enrolment, Signed<Enrolment>, String);
 /// What the controller holds for this name and role, newest first, each signed by the very key that it states.
 fn enrolments(args: &Args, role: MachineRole, doing: &str) -> Result<Vec<Candidate>, Failure> {
     let path = format!("/api/v1/enrolments?name={}", escaped(args.name.as_str()));
-    let mut all: Vec<Enrolled> = args.remote.get(doing, &path)?;
+    let mut all: Vec<Enrolled> = args.way.remote.get(doing, &path)?;
     all.sort_by_key(|one| std::cmp::Reverse(one.received_at));
     let mut candidates = Vec::new();
     for one in all {
@@ -181,21 +202,6 @@ fn enrolments(args: &Args, role: MachineRole, doing: &str) -> Result<Vec<Candida
             Err(Failure::because(doing, why).hint(hint))
         }
     }
-}
-
-/// The admission of a name and role that the controller holds. Only for what it replaces: machines judge for themselves.
-fn held(
-    remote: &Remote,
-    name: &HostName,
-    role: MachineRole,
-    doing: &str,
-) -> Result<Option<Admission>, Failure> {
-    let list: AdmissionList = remote.get(doing, "/api/v1/admissions")?;
-    let stated = list.admissions.iter().filter_map(|text| {
-        Signed::<Admission>::parse(text.as_bytes()).and_then(|signed| signed.unverified()).ok()
-    });
-    let own = stated.filter(|admission| admission.name == *name && admission.role == role);
-    Ok(own.max_by_key(|admission| (admission.epoch, admission.issued)))
 }
 
 /// As people type it: without hyphens and blanks, in either case.
@@ -219,8 +225,9 @@ fn asked(out: &mut Output, doing: &str, prompt: &str, hint: &str) -> Result<Stri
 pub(crate) fn revoke(args: &RevokeArgs, out: &mut Output) -> Result<Exit, Failure> {
     let role = MachineRole::from(args.role);
     let doing = format!("revoke the keys of {} as {role}", args.name);
-    let Some(admission) = held(&args.remote, &args.name, role, &doing)? else {
-        return Err(Failure::because(doing, "the controller holds no admission of it in this role"));
+    let Some(admission) = args.way.held(&args.name, role, &doing)? else {
+        let why = format!("{} holds no admission of it in this role", args.way.holder());
+        return Err(Failure::because(doing, why));
     };
     let key: KeyId = admission.identity.id();
     out.line(format_args!(
@@ -243,9 +250,7 @@ pub(crate) fn revoke(args: &RevokeArgs, out: &mut Output) -> Result<Exit, Failur
         what: OrderKind::Revoke { name: args.name.clone(), role, key },
         reason: args.reason.clone(),
     };
-    let text = args.keys.sign(&order)?.to_json();
-    let _: serde_json::Value =
-        args.remote.send(&doing, Method::POST, "/api/v1/revocations", text.into_bytes())?;
+    args.way.revoke(&args.keys.sign(&order)?, &doing)?;
     out.value(&serde_json::json!({ "name": args.name, "role": role, "key": key }));
     out.line(format_args!("revoked {} as {role}", args.name));
     Ok(Exit::Clean)

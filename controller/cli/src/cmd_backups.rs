@@ -69,10 +69,9 @@ fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
     let shown = [Sign::Sealed, Sign::Partial, Sign::Missed, Sign::Kept, Sign::Unknown, Sign::ToCome];
     let legend: Vec<String> = shown.iter().map(|one| format!("{} {}", sign(*one), one.word())).collect();
     lines.push(legend.join("   "));
-    for cell in rows.iter().flat_map(|row| row.days.iter().flatten()) {
-        if let Some(why) = &cell.why {
-            lines.push(why.to_string());
-        }
+    for row in rows {
+        let whys = row.days.iter().flatten().filter_map(|cell| cell.why.as_ref());
+        lines.extend(whys.map(|why| format!("{}: {why}", say::owner(row, true))));
     }
     for vault in vaults {
         lines.push(match (&vault.why, vault.used_bytes, vault.total_bytes) {

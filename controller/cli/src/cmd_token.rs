@@ -50,6 +50,12 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Create { name, role, minutes, out: file, remote } => {
             let role = MachineRole::from(*role);
+            if role == MachineRole::Recovery {
+                let doing = format!("invite {name} as {role}");
+                let hint = "`tenure admit NAME --role recovery --ssh-key FILE` admits it without one";
+                let why = "a recovery key does not enrol";
+                return Err(Failure::because(doing, why).hint(hint).exit(Exit::Usage));
+            }
             let doing = format!("make an invitation for {name}");
             let body = serde_json::json!({ "name": name, "role": role, "minutes": minutes });
             let answer: Value =

@@ -14,6 +14,7 @@ use crate::keys::{KeyId, PublicKey};
 use crate::kind::Kind;
 use crate::refused::Refused;
 use crate::root::Root;
+use crate::ssh_text::SshKeyText;
 use crate::statement::{self, Statement, Verified};
 
 /// What a machine's keys are for. One machine can have several roles, each with keys of its own.
@@ -77,14 +78,6 @@ pub struct Admission {
 impl Statement for Admission {
     const KIND: Kind = Kind::Admission;
     const SCHEMA: u32 = 1;
-}
-
-crate::name_type! {
-    /// An OpenSSH public key without options and comment: `ssh-ed25519 BASE64`.
-    SshKeyText, "SSH key", 200, "ssh-ed25519, a space and base64",
-    |t| t.strip_prefix("ssh-ed25519 ").is_some_and(|b| {
-        b.len() == 68 && b.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'='))
-    })
 }
 
 /// A signed instruction of operators.
@@ -151,8 +144,8 @@ pub struct AdmissionBook {
 
 impl AdmissionBook {
     /// Judges a list under the root. Of each name and role the latest admission counts (higher epoch, then later
-    /// issue); a revoked key counts never, also when the list brings its admission again. What is refused is told
-    /// beside and changes nothing else.
+    /// issue), and none when its key is revoked, also when the list brings it again. What is refused is told beside
+    /// and changes nothing else.
     pub fn judge(
         root: &Verified<Root>,
         list: &AdmissionList,
@@ -187,9 +180,6 @@ impl AdmissionBook {
                     continue;
                 }
             };
-            if gone.contains(&admission.identity.id()) {
-                continue;
-            }
             let place = (admission.name.clone(), admission.role);
             let later = held
                 .get(&place)
@@ -198,6 +188,8 @@ impl AdmissionBook {
                 held.insert(place, admission);
             }
         }
+        // Only now: that the latest is revoked brings none back that it replaced.
+        held.retain(|_, admission| !gone.contains(&admission.identity.id()));
         (Self { held }, refused)
     }
 

@@ -4,12 +4,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::admission::{MachineRole, SshKeyText};
+use crate::admission::MachineRole;
 use crate::hash::Hash;
 use crate::ids::{Epoch, FleetName, HostName, Seq};
 use crate::keys::PublicKey;
 use crate::kind::Kind;
 use crate::refused::Refused;
+use crate::ssh_text::SshKeyText;
 use crate::statement::Statement;
 
 /// Paths of the machines' listener. Without a client certificate only the first two answer.

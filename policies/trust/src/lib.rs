@@ -15,13 +15,14 @@ pub mod probe;
 pub mod record;
 pub mod refused;
 pub mod root;
+pub mod ssh_text;
 pub mod statement;
 pub mod text;
 pub mod vault_wire;
 pub mod verify_chain;
 pub mod view;
 
-pub use admission::{Admission, AdmissionBook, AdmissionList, MachineRole, Order, OrderKind, SshKeyText};
+pub use admission::{Admission, AdmissionBook, AdmissionList, MachineRole, Order, OrderKind};
 pub use backup::{
     GenerationId, Object, ObjectKind, Owner, Receipt, Seal, SealClaims, SeriesId, SetName, SlotId, SlotTime,
 };
@@ -39,6 +40,7 @@ pub use record::{
 };
 pub use refused::Refused;
 pub use root::{Role, RoleKeys, Root};
+pub use ssh_text::SshKeyText;
 pub use statement::{Bundle, Standing, Statement, Verified};
 pub use text::{neutral, neutral_bytes};
 pub use verify_chain::{ChainFault, ChainReport, ChainVerifier, Expected, Finding};

@@ -114,6 +114,19 @@ fn a_revoked_key_counts_never_also_when_its_admission_is_brought_again() {
 }
 
 #[test]
+fn revoking_the_latest_key_brings_none_back_that_it_replaced() {
+    let list = AdmissionList {
+        admissions: vec![signed(&admission("web1", 10, 1, 0), 2), signed(&admission("web1", 11, 2, 9), 2)],
+        revocations: vec![revocation(11, 3)],
+    };
+    assert_eq!(epoch_of(&judged(&list, &[]), "web1"), None);
+    let again = signed(&admission("web1", 12, 3, 12), 2);
+    let admissions = list.admissions.iter().cloned().chain([again]).collect();
+    let list = AdmissionList { admissions, ..list };
+    assert_eq!(epoch_of(&judged(&list, &[]), "web1"), Some(3), "only a later one counts");
+}
+
+#[test]
 fn what_nobody_entitled_signed_is_told_and_changes_nothing_else() {
     let foreign = Admission { fleet: FleetName::new("other").unwrap(), ..admission("db1", 12, 1, 0) };
     let list = AdmissionList {
