@@ -12,17 +12,16 @@ use serde_json::{Value, json};
 use tenure_link::{ChainStore, Repair};
 use tenure_sys::clock;
 use tenure_trust::record::{About, Draft, VerdictTag};
+use tenure_trust::vault_pages::{self, Paged};
 use tenure_trust::vault_wire::VaultFacts;
 use tenure_trust::{
-    AreaName, Epoch, EventName, HostName, JudgeVersion, MachineRole, PolicyVersion, ReasonTag,
+    AreaName, Epoch, EventName, Hash, HostName, JudgeVersion, MachineRole, PolicyVersion, ReasonTag,
 };
 
 use crate::journal;
 
 /// Messages that wait.
 const QUEUE: usize = 256;
-/// The most bytes of facts in one record.
-const MAX_FACTS: usize = 256 << 10;
 
 /// Tells the facts as they are now, with the policy version in force.
 pub type Look = Box<dyn Fn() -> Option<(VaultFacts, Option<PolicyVersion>)> + Send>;
@@ -133,6 +132,16 @@ pub fn start(
     Ok((recorder, Running { queue, thread }))
 }
 
+/// Facts without what changes all the time.
+#[derive(PartialEq, Eq)]
+struct Told {
+    /// Hash of the series in the head.
+    head: Hash,
+    /// Hashes of the pages.
+    pages: Vec<Hash>,
+    policy: Option<PolicyVersion>,
+}
+
 struct Scribe {
     state: PathBuf,
     host: HostName,
@@ -142,8 +151,8 @@ struct Scribe {
     lost: u32,
     dropped: Arc<Mutex<u32>>,
     look: Look,
-    /// The facts recorded last, without what changes all the time.
-    last: Option<(Value, Option<PolicyVersion>)>,
+    /// What was recorded last.
+    last: Option<Told>,
     failing: Option<String>,
 }
 
@@ -184,25 +193,24 @@ impl Scribe {
 
     fn facts(&mut self, heartbeat: bool) {
         let Some((facts, policy)) = (self.look)() else { return };
-        let series = json!(facts.series);
-        if !heartbeat && self.last.as_ref().is_some_and(|(last, under)| *last == series && *under == policy) {
+        let Paged { head, pages, whole } = facts.paged();
+        // Free space changes all the time and is told with the heartbeat.
+        let told = Told { head: vault_pages::page_hash(&head), pages: head.pages.clone(), policy };
+        if !heartbeat && self.last.as_ref() == Some(&told) {
             return;
         }
-        let (bytes, whole) = fitted(facts);
-        let mut draft = Draft {
-            about: About::Area(AreaName::new("vault").expect("a plain word")),
-            policy,
-            judge: judge(),
-            observed_at: clock::wall(),
-            verdict: Some(VerdictTag::Compliant),
-            reason: None,
-        };
-        if !whole {
-            draft.verdict = Some(VerdictTag::Unknown);
-            draft.reason = ReasonTag::new("facts too large").ok();
+        let known = self.last.take().map(|last| last.pages).unwrap_or_default();
+        // Pages go first, so that the head names none that is still to come.
+        for (number, page) in pages.iter().enumerate() {
+            let same = known.get(number).is_some_and(|hash| *hash == told.pages[number]);
+            let Some(area) = vault_pages::page_area(number).filter(|_| !same) else { continue };
+            if !self.append(area_draft(area, policy, true), payload(page)) {
+                return;
+            }
         }
-        if self.append(draft, bytes) {
-            self.last = Some((series, policy));
+        let area = AreaName::new(vault_pages::AREA).expect("a plain word");
+        if self.append(area_draft(area, policy, whole), payload(&head)) {
+            self.last = Some(told);
         }
     }
 
@@ -259,26 +267,17 @@ fn judge() -> JudgeVersion {
     JudgeVersion::new(concat!("tenure ", env!("CARGO_PKG_VERSION"))).expect("a short plain text")
 }
 
-/// The facts as a payload. Where they are too many, the slots of the oldest dates are left out first: they were told
-/// before. False when even that is not enough.
-fn fitted(mut facts: VaultFacts) -> (Vec<u8>, bool) {
-    loop {
-        let bytes = json!({ "facts": facts }).to_string().into_bytes();
-        if bytes.len() <= MAX_FACTS {
-            return (bytes, true);
-        }
-        let oldest = facts
-            .series
-            .iter()
-            .flat_map(|s| &s.generations)
-            .filter(|g| !g.slots.is_empty())
-            .map(|g| g.id.date)
-            .min();
-        let Some(oldest) = oldest else {
-            facts.series.clear();
-            return (json!({ "facts": facts }).to_string().into_bytes(), false);
-        };
-        let generations = facts.series.iter_mut().flat_map(|s| &mut s.generations);
-        generations.filter(|g| g.id.date == oldest).for_each(|g| g.slots.clear());
+fn area_draft(area: AreaName, policy: Option<PolicyVersion>, whole: bool) -> Draft {
+    Draft {
+        about: About::Area(area),
+        policy,
+        judge: judge(),
+        observed_at: clock::wall(),
+        verdict: Some(if whole { VerdictTag::Compliant } else { VerdictTag::Unknown }),
+        reason: (!whole).then(|| ReasonTag::new("facts too large").ok()).flatten(),
     }
+}
+
+fn payload(facts: &VaultFacts) -> Vec<u8> {
+    json!({ "facts": facts }).to_string().into_bytes()
 }

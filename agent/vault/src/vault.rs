@@ -210,6 +210,7 @@ impl Vault {
             total_bytes,
             machine: machine.machine,
             boot: machine.boot,
+            pages: Vec::new(),
         }
     }
 

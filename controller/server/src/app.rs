@@ -199,7 +199,9 @@ impl App {
             Err(refused) => return Ok(Err(refused)),
         };
         let raised = floor.raised(&set.index);
-        self.store.put_policy(access, &set.files, &raised).await?;
+        let known = self.store.series_since(access).await?;
+        let series = set.series_since(&known, self.shelf.get().as_deref(), now);
+        self.store.put_policy(access, &set.files, &raised, &series).await?;
         *floor = raised;
         let version = set.index.version;
         self.shelf.put(set);

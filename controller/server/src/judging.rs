@@ -14,7 +14,7 @@ use tenure_trust::{AreaName, Epoch, HostName, MachineRole, PolicyVersion, Seq, V
 use crate::app::App;
 use crate::journal;
 use crate::shelf::Set;
-use crate::store::{Access, ChainHead, FindingRow, HeldRecord, StoreError};
+use crate::store::{Access, ChainHead, FindingRow, HeldRecord, SeriesSince, StoreError};
 
 /// A judgement is shown again for so long: many pages at once cost one.
 const FRESH: SignedDuration = SignedDuration::from_secs(2);
@@ -52,9 +52,9 @@ impl Judging {
             return Ok(last.clone());
         }
         let set = app.shelf.get().filter(|set| set.duties.is_some()).ok_or(NotJudged::NoDuties)?;
-        let machines = machines(app, access).await?;
+        let (machines, series) = (machines(app, access).await?, app.store.series_since(access).await?);
         let before = last.map(|last| last.obligations.clone()).unwrap_or_default();
-        let work = move || judged(&set, &machines, now, &before);
+        let work = move || judged(&set, (&machines, &series), now, &before);
         let judgement = tokio::task::spawn_blocking(work).await.map_err(|_| NotJudged::Ended)??;
         let judgement = Arc::new(judgement);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(judgement.clone());
@@ -75,7 +75,7 @@ type Machines = BTreeMap<(HostName, MachineRole), Reported>;
 
 fn judged(
     set: &Set,
-    machines: &Machines,
+    (machines, series_since): (&Machines, &SeriesSince),
     now: Timestamp,
     before: &[tenure_obligations::Obligation],
 ) -> Result<Judgement, NotJudged> {
@@ -89,7 +89,7 @@ fn judged(
         vaults: &vaults,
         machines,
         issued: Some(set.index.issued),
-        series_since: &BTreeMap::new(),
+        series_since,
         now,
     };
     let mut judgement = judge(&input)?;

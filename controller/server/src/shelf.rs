@@ -9,11 +9,11 @@ use tenure_policy::bundles::{DutyBook, VaultPolicy};
 use tenure_policy::resolved::HostPolicy;
 use tenure_trust::index::verify_index;
 use tenure_trust::{
-    Arrival, Bundle, Floor, Hash, HostName, Index, Kind, PolicyVersion, Refused, Root, Verified,
+    Arrival, Bundle, Floor, Hash, HostName, Index, Kind, PolicyVersion, Refused, Root, SeriesId, Verified,
     verify_bundle,
 };
 
-use crate::store::PolicyFiles;
+use crate::store::{PolicyFiles, SeriesSince};
 
 /// Why a set is not taken. The one that is held stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +84,22 @@ impl Set {
         let vaults = checked.all::<VaultPolicy>(&index.vaults)?;
         let duties = checked.all::<DutyBook>(&index.controllers)?.remove(own);
         Ok(Self { index, files, hosts, vaults, duties })
+    }
+
+    /// Since when each of its series is in the policy: as it was known, from now on where the set before did not have it.
+    /// What stood in it before anybody looked stays unknown.
+    pub fn series_since(&self, known: &SeriesSince, before: Option<&Self>, now: Timestamp) -> SeriesSince {
+        let stood: BTreeSet<&SeriesId> = before.into_iter().flat_map(Self::series).collect();
+        let since = |id: &SeriesId| match stood.contains(id) {
+            true => known.get(id).copied(),
+            false => Some(now),
+        };
+        self.series().filter_map(|id| Some((id.clone(), since(id)?))).collect()
+    }
+
+    fn series(&self) -> impl Iterator<Item = &SeriesId> {
+        let backups = self.hosts.values().filter_map(|policy| policy.backup.as_ref());
+        backups.flat_map(|backup| &backup.series).map(|section| &section.series)
     }
 
     /// The signed bundle of a machine.

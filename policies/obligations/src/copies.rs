@@ -69,10 +69,12 @@ impl<'a> Series<'a> {
         moments: &mut Moments<'_>,
         grace: jiff::SignedDuration,
     ) -> Self {
-        let facts = vault.and_then(|vault| vault.series.get(&section.series).copied());
+        let facts = vault.and_then(|vault| vault.series.get(&section.series)).map(|(facts, _)| *facts);
         let held = Held::of(facts);
         let told = host.slots.get(&section.series);
         let said = host.since_said(&section.series, facts, moments.zone);
+        // What the controller knows itself counts; the host takes a policy up a little later, and no more than that.
+        let said = said.filter(|said| since.is_none_or(|since| said.duration_since(since) <= grace));
         let admitted = [host.admitted, vault.and_then(|vault| vault.admitted)];
         let from = admitted.into_iter().chain([since, said]).flatten().max();
         let catch_up = i64::try_from(backup.catch_up_seconds).unwrap_or(i64::MAX).seconds();

@@ -31,7 +31,12 @@ pub(crate) fn set(context: &Context<'_>, asked: &Asked<'_>, host: &HostName, set
 /// The newest records of the host's backups and of the vaults.
 pub(crate) fn evidence(context: &Context<'_>, host: &HostName, series: &[&Series<'_>]) -> Vec<Evidence> {
     let of_host = context.host(host).and_then(|seen| seen.record.clone());
-    let vaults = series.iter().filter_map(|one| context.vault(&one.section.series.vault)?.record.clone());
+    let of_vault = |one: &&Series<'_>| {
+        let vault = context.vault(&one.section.series.vault)?;
+        let told = vault.series.get(&one.section.series).map(|(_, record)| *record);
+        told.or(vault.record.as_ref()).cloned()
+    };
+    let vaults = series.iter().filter_map(of_vault);
     let mut evidence: Vec<_> = of_host.into_iter().chain(vaults).map(Evidence::Record).collect();
     evidence.sort_unstable();
     evidence.dedup();

@@ -109,8 +109,7 @@ fn set_aside(series: &Series<'_>, slot: &Slot) -> bool {
 fn vaults(context: &Context<'_>) -> Vec<VaultRow> {
     let row = |vault: &crate::judge::VaultSeen<'_>| {
         let facts = vault.facts.as_ref();
-        let copies =
-            facts.map_or(0, |facts| facts.series.iter().map(|series| series.generations.len()).sum());
+        let copies = facts.map_or(0, |_| vault.series.values().map(|(one, _)| one.generations.len()).sum());
         VaultRow {
             vault: vault.policy.vault.clone(),
             host: vault.policy.host.clone(),

@@ -12,10 +12,11 @@ use tenure_trust::{HostName, MachineRole, Owner, SeriesId, SetName, TenantId, Va
 use crate::areas::Areas;
 use crate::believed;
 use crate::copies::{Moments, Series, Told, tells_from, told};
-use crate::input::{Content, HostBackups, Input};
+use crate::input::{HostBackups, Input};
 use crate::promise::{self, Answer, Asked};
 use crate::reason::{Machine, Reason};
 use crate::state::{Counts, Obligation, RecordRef, State};
+use crate::vaults::vault_seen;
 use crate::view::{Head, Judgement};
 use crate::{grid, rows};
 
@@ -95,8 +96,8 @@ pub(crate) struct VaultSeen<'a> {
     pub(crate) silent: Option<Machine>,
     /// Its facts, or why they are not known now.
     pub(crate) facts: Result<&'a VaultFacts, Reason>,
-    /// What it said last, also when it is silent now.
-    pub(crate) series: HashMap<&'a SeriesId, &'a SeriesFacts>,
+    /// What it said last, also when it is silent now, and in which record.
+    pub(crate) series: HashMap<&'a SeriesId, (&'a SeriesFacts, &'a RecordRef)>,
     pub(crate) record: Option<RecordRef>,
 }
 
@@ -211,33 +212,6 @@ fn host_seen<'a>(input: &'a Input<'a>, host: &'a HostName) -> HostSeen<'a> {
         slots: word.map(|word| told(&word.slots)).unwrap_or_default(),
         tells_from: word.and_then(|word| tells_from(&word.slots)),
         backups,
-        record: last.map(|(_, newest)| newest.record.clone()),
-    }
-}
-
-fn vault_seen<'a>(input: &'a Input<'a>, policy: &'a VaultPolicy) -> VaultSeen<'a> {
-    let host = &policy.host;
-    let reported = input.machines.get(&(host.clone(), MachineRole::Vault));
-    let last = reported.and_then(|reported| reported.areas.iter().find(|(name, _)| name.as_str() == "vault"));
-    let of = |content: &'a Content| match content {
-        Content::Vault(facts) => Some(&**facts),
-        _ => None,
-    };
-    let word = last.and_then(|(_, newest)| of(&newest.content));
-    let machine = Machine { host: host.clone(), role: MachineRole::Vault };
-    let facts = believed::machine(input, host, MachineRole::Vault)
-        .and_then(|reported| believed::area(input, reported, host, MachineRole::Vault, "vault"))
-        .and_then(|newest| {
-            let why = "what came says nothing of a vault".to_owned();
-            let unjudged = Reason::Unjudged { machine: machine.clone(), area: "vault".into(), why };
-            of(&newest.content).ok_or(unjudged)
-        });
-    VaultSeen {
-        policy,
-        admitted: reported.and_then(|reported| reported.admitted),
-        silent: facts.is_err().then_some(machine),
-        facts,
-        series: word.iter().flat_map(|word| &word.series).map(|series| (&series.series, series)).collect(),
         record: last.map(|(_, newest)| newest.record.clone()),
     }
 }

@@ -21,6 +21,7 @@ mod rows;
 pub mod say;
 mod slots;
 pub mod state;
+mod vaults;
 pub mod view;
 mod waivers;
 

@@ -18,6 +18,7 @@ pub mod root;
 pub mod ssh_text;
 pub mod statement;
 pub mod text;
+pub mod vault_pages;
 pub mod vault_wire;
 pub mod verify_chain;
 pub mod view;

@@ -287,7 +287,7 @@ pub struct SealedSlot {
 pub struct VaultFacts {
     /// Schema of these facts.
     pub schema: u32,
-    /// Every series that it holds, sorted.
+    /// Every series that it holds, sorted; in a head with pages none, in a page those of the page.
     pub series: Vec<SeriesFacts>,
     /// Bytes free on the store's file system.
     pub free_bytes: u64,
@@ -297,6 +297,9 @@ pub struct VaultFacts {
     pub machine: Hash,
     /// The kernel's boot id, hashed: two "machines" with one boot id are one machine.
     pub boot: Hash,
+    /// Where the series stand when they are too many for one record ([`crate::vault_pages`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pages: Vec<Hash>,
 }
 
 /// A series as a vault sees it.

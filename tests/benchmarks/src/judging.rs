@@ -110,6 +110,7 @@ impl Fleet {
             total_bytes: 4 << 40,
             machine: Hash::of(b"the vault"),
             boot: Hash::of(b"its boot"),
+            pages: Vec::new(),
         };
         let newest = newest(&vault.host, MachineRole::Vault, 1, Content::Vault(Box::new(facts)), now);
         let reported = reported(now, [("vault", newest)])?;

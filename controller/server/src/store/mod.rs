@@ -27,7 +27,7 @@ pub use evidence::{ChainHead, HeldRecord, RecordQuery};
 pub use findings::{FindingKind, FindingRow};
 pub use ingest::{Batch, Outcome};
 pub use people::{SessionKind, SessionRow};
-pub use policy::PolicyFiles;
+pub use policy::{PolicyFiles, SeriesSince};
 pub use tokens::TokenRow;
 
 /// How long a writer waits for another.

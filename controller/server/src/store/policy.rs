@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use sqlx::Row;
-use tenure_trust::{Floor, HostName, Kind};
+use tenure_trust::{Floor, HostName, Kind, SeriesId};
 
 use super::{Access, Store, StoreError, Stored, doing};
 
@@ -16,14 +17,24 @@ pub struct PolicyFiles {
     pub bundles: BTreeMap<(Kind, HostName), Vec<u8>>,
 }
 
+/// Since when each series is in the policy, as far as this controller has seen it come.
+pub type SeriesSince = BTreeMap<SeriesId, Timestamp>;
+
 const FLOOR: &str = "policy_floor";
+const SERIES: &str = "series_since";
 
 impl Store {
-    /// Replaces the set and raises the floor, in one transaction.
+    /// Replaces the set, raises the floor and notes since when there is which series, in one transaction.
     ///
     /// # Errors
     /// `Denied`, or the database.
-    pub async fn put_policy(&self, access: &Access, files: &PolicyFiles, floor: &Floor) -> Stored<()> {
+    pub async fn put_policy(
+        &self,
+        access: &Access,
+        files: &PolicyFiles,
+        floor: &Floor,
+        series: &SeriesSince,
+    ) -> Stored<()> {
         access.operator("publish policy")?;
         const DOING: &str = "keeping the policy";
         let mut write = self.write(DOING).await?;
@@ -40,14 +51,19 @@ impl Store {
                 .map_err(doing(DOING))?;
         }
         let floor = serde_json::to_string(floor).map_err(|_| StoreError::Damaged("floor"))?;
-        sqlx::query(
-            "INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        )
-        .bind(FLOOR)
-        .bind(floor)
-        .execute(&mut *write)
-        .await
-        .map_err(doing(DOING))?;
+        let series: Vec<_> = series.iter().collect();
+        let series = serde_json::to_string(&series).map_err(|_| StoreError::Damaged("list of series"))?;
+        for (key, value) in [(FLOOR, floor), (SERIES, series)] {
+            sqlx::query(
+                "INSERT INTO settings (key, value) VALUES (?1, ?2) \
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            )
+            .bind(key)
+            .bind(value)
+            .execute(&mut *write)
+            .await
+            .map_err(doing(DOING))?;
+        }
         write.commit().await.map_err(doing(DOING))
     }
 
@@ -57,12 +73,7 @@ impl Store {
     /// The database.
     pub async fn policy(&self, _access: &Access) -> Stored<Option<(PolicyFiles, Floor)>> {
         const DOING: &str = "reading the policy";
-        let floor: Option<String> = sqlx::query_scalar("SELECT value FROM settings WHERE key = ?1")
-            .bind(FLOOR)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(doing(DOING))?;
-        let Some(floor) = floor else { return Ok(None) };
+        let Some(floor) = self.setting(FLOOR).await? else { return Ok(None) };
         let floor = serde_json::from_str(&floor).map_err(|_| StoreError::Damaged("floor"))?;
         let rows = sqlx::query("SELECT kind, machine, bytes FROM policy")
             .fetch_all(&self.pool)
@@ -81,5 +92,21 @@ impl Store {
             }
         }
         Ok(Some((files, floor)))
+    }
+
+    /// Since when there is which series.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn series_since(&self, _access: &Access) -> Stored<SeriesSince> {
+        let Some(text) = self.setting(SERIES).await? else { return Ok(SeriesSince::new()) };
+        let read: Vec<(SeriesId, Timestamp)> =
+            serde_json::from_str(&text).map_err(|_| StoreError::Damaged("list of series"))?;
+        Ok(read.into_iter().collect())
+    }
+
+    async fn setting(&self, key: &str) -> Stored<Option<String>> {
+        let value = sqlx::query_scalar("SELECT value FROM settings WHERE key = ?1").bind(key);
+        value.fetch_optional(&self.pool).await.map_err(doing("reading the policy"))
     }
 }

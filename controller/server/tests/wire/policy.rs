@@ -69,3 +69,22 @@ async fn older_forged_incomplete_and_foreign_sets_change_nothing() {
     assert_eq!(publish(&operator, &strange).await.problem(), "malformed");
     assert_eq!(operator.get("/api/v1/policy").await.json()["version"], 5, "the one that is held stays");
 }
+
+#[tokio::test]
+async fn a_series_is_known_since_the_set_that_first_had_it_and_anew_when_it_comes_again() {
+    let mut world = World::new().await;
+    async fn publish(world: &World, version: u64, hosts: &[&str]) -> tenure_controller::store::SeriesSince {
+        let body = serde_json::json!({ "files": world.set(version, hosts) }).to_string();
+        let answer = world.operator().await.put("/api/v1/policy", body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        world.app.store.series_since(&tenure_controller::store::Access::Itself).await.unwrap()
+    }
+    let before = world.app.now();
+    let first = publish(&world, 1, &["web1"]).await;
+    assert!(!first.is_empty() && first.values().all(|since| *since >= before));
+    world.restart().await;
+    assert_eq!(publish(&world, 2, &["web1", "web2"]).await, first, "another version changes nothing of it");
+    assert_eq!(publish(&world, 3, &[]).await.len(), 0, "taken out of the policy it is not expected");
+    let again = publish(&world, 4, &["web1"]).await;
+    assert!(again.keys().eq(first.keys()) && again.values().min() > first.values().max());
+}

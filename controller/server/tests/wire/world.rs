@@ -203,9 +203,7 @@ const CONTROLLER: &str = "controller: { host: ctl1, port: 8441 }\n\
     hosts:\n  ctl1: { profiles: [base], addresses: [198.51.100.5], environment: production, site: \"Amsterdam\" }\n";
 
 fn example() -> tenure_policy::resolved::HostPolicy {
-    let set = example_set();
-    let first = set.hosts().next().unwrap().clone();
-    set.host_policy(&first).unwrap()
+    example_set().host_policy(&host("web1")).unwrap()
 }
 
 pub(crate) struct Machine {

@@ -209,6 +209,7 @@ impl Fleet {
             total_bytes: 4 << 40,
             machine: Hash::of(format!("machine of {}", policy.host).as_bytes()),
             boot: Hash::of(format!("boot of {}", policy.host).as_bytes()),
+            pages: Vec::new(),
         }
     }
 
