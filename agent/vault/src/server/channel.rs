@@ -2,6 +2,7 @@
 //! come in the order of the requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure_trust::vault_wire::{Answer, Open, RefusalCode, Request, VaultRefusal};
 use tenure_trust::{Object, SeriesId};
@@ -20,8 +21,6 @@ const OVERLAP: u32 = 4;
 const WAITING: usize = 8;
 /// Bytes of an object that are taken at once.
 const PIECE: usize = 1 << 20;
-/// A channel with so many refusals ends.
-const MAX_REFUSALS: u32 = 100;
 
 /// An answer, now or when a put is done.
 enum Pending {
@@ -29,9 +28,15 @@ enum Pending {
     Later(oneshot::Receiver<Answer>),
 }
 
-/// Serves one channel to its end.
-pub(super) async fn serve<R, W>(vault: Arc<Vault>, peer: Peer, mut from: R, to: W, limits: &Limits)
-where
+/// Serves one channel to its end. `refusals` are those of its whole connection.
+pub(super) async fn serve<R, W>(
+    vault: Arc<Vault>,
+    peer: Peer,
+    mut from: R,
+    to: W,
+    limits: &Limits,
+    refusals: Arc<AtomicU32>,
+) where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send + 'static,
 {
@@ -43,7 +48,7 @@ where
         opened: None,
         answers,
         puts: Arc::new(Semaphore::new(OVERLAP as usize)),
-        refusals: 0,
+        refusals,
     };
     loop {
         let request = match frames::request(&mut from, limits).await {
@@ -82,7 +87,7 @@ struct Desk {
     opened: Option<Arc<Opened>>,
     answers: mpsc::Sender<Pending>,
     puts: Arc<Semaphore>,
-    refusals: u32,
+    refusals: Arc<AtomicU32>,
 }
 
 impl Desk {
@@ -107,7 +112,7 @@ impl Desk {
         };
         match answer {
             Ok(answer) => self.answers.send(Pending::Now(answer)).await.is_ok(),
-            Err(fault) => self.fail(&fault).await,
+            Err(fault) => self.fail(&fault, limits).await,
         }
     }
 
@@ -164,7 +169,10 @@ impl Desk {
             return false;
         };
         let Ok(turn) = self.puts.clone().acquire_owned().await else { return false };
-        let begun = {
+        let full = opened.books.last() >= limits.objects && !opened.books.has(&object);
+        let begun = if full {
+            Err(Fault::refused(RefusalCode::TooLarge, "this generation holds as many objects as one may"))
+        } else {
             let (vault, peer, opened, object) =
                 (self.vault.clone(), self.peer.clone(), opened.clone(), object.clone());
             blocking(move || {
@@ -187,7 +195,7 @@ impl Desk {
         }
         let incoming = match incoming {
             Ok(incoming) => incoming,
-            Err(fault) => return self.fail(&fault).await,
+            Err(fault) => return self.fail(&fault, limits).await,
         };
         let (done, answer) = oneshot::channel();
         let (vault, peer) = (self.vault.clone(), self.peer.clone());
@@ -215,16 +223,17 @@ impl Desk {
             .ok_or_else(|| Fault::refused(RefusalCode::Order, "no generation was opened on this channel"))
     }
 
-    async fn fail(&mut self, fault: &Fault) -> bool {
+    async fn fail(&mut self, fault: &Fault, limits: &Limits) -> bool {
         let refusal = fault.told();
         note(&self.vault, &self.peer, fault, &refusal);
-        self.refusals += 1;
+        let so_far = self.refusals.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let told = self.answers.send(Pending::Now(Answer::Refused(refusal))).await.is_ok();
-        told && self.refusals < MAX_REFUSALS
+        told && so_far < limits.refusals
     }
 
     async fn refuse(&mut self, refusal: VaultRefusal) {
         self.vault.note_refusal(&self.peer, &refusal);
+        self.refusals.fetch_add(1, Ordering::Relaxed);
         // Nobody may be left to tell.
         let _ = self.answers.send(Pending::Now(Answer::Refused(refusal))).await;
     }
@@ -255,4 +264,17 @@ async fn blocking<T: Send + 'static>(
 fn broken() -> Answer {
     let what = "the vault failed in this request".to_owned();
     Answer::Refused(VaultRefusal { code: RefusalCode::Busy, what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_in_a_request_is_answered_and_the_next_is_served() {
+        let failed =
+            blocking::<()>(|| panic!("as a fault of ours would")).await.map_err(|fault| fault.told());
+        assert_eq!(failed.map_err(|refusal| refusal.code), Err(RefusalCode::Busy));
+        assert!(blocking(|| Ok(())).await.is_ok());
+    }
 }

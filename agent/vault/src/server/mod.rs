@@ -46,6 +46,10 @@ pub struct Limits {
     pub idle: Duration,
     /// A frame or a piece of an object that has begun must come within this.
     pub frame: Duration,
+    /// A connection that was refused so often is told nothing more.
+    pub refusals: u32,
+    /// Objects of one generation: small ones cost the disk more than their bytes.
+    pub objects: u64,
 }
 
 impl Default for Limits {
@@ -58,6 +62,8 @@ impl Default for Limits {
             lifetime: Duration::from_secs(24 * 3600),
             idle: Duration::from_secs(1800),
             frame: Duration::from_secs(120),
+            refusals: 100,
+            objects: 1 << 18,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use russh::keys::PublicKey;
 use russh::server::{
@@ -31,6 +31,7 @@ pub(super) struct Session {
     proved: Arc<AtomicBool>,
     peer: Option<Peer>,
     channels: HashMap<ChannelId, Open>,
+    refusals: Arc<AtomicU32>,
 }
 
 enum Open {
@@ -56,7 +57,8 @@ pub(super) enum End {
 
 impl Session {
     pub(super) fn new(vault: Arc<Vault>, from: IpAddr, limits: Limits, proved: Arc<AtomicBool>) -> Self {
-        Self { vault, from, limits, proved, peer: None, channels: HashMap::new() }
+        let (channels, refusals) = (HashMap::new(), Arc::default());
+        Self { vault, from, limits, proved, peer: None, channels, refusals }
     }
 
     fn who(&self, user: &str, key: &PublicKey) -> Option<Peer> {
@@ -88,20 +90,19 @@ impl Session {
         self.channels.insert(id, Open::Runs(Some(input), over.clone()));
         ssh.channel_success(id)?;
         let (vault, limits, handle) = (self.vault.clone(), self.limits.clone(), ssh.handle());
-        let writes = name == SUBSYSTEM;
+        let (writes, refusals) = (name == SUBSYSTEM, self.refusals.clone());
         tokio::spawn(async move {
             // The read half was for messages that come through the pipe instead.
             let (_, write) = channel.split();
             let to = write.make_writer();
             let run = async move {
                 if writes {
-                    channel::serve(vault, peer, output, to, &limits).await;
+                    channel::serve(vault, peer, output, to, &limits, refusals).await;
                 } else {
                     sftp::serve(vault, peer, output, to, &limits).await;
                 }
             };
-            // In a task of its own, so that its fault does not keep the channel open.
-            let _ = tokio::spawn(run).await;
+            apart(run).await;
             // Without these three restic takes the end for a failure. Nobody may be left to tell.
             let _ = handle.exit_status_request(id, 0).await;
             let _ = handle.eof(id).await;
@@ -109,6 +110,13 @@ impl Session {
             over.store(true, Ordering::Relaxed);
         });
         Ok(())
+    }
+}
+
+/// Runs in a task of its own and ends when that ends, also by a fault, so that what follows is never left out.
+async fn apart(run: impl Future<Output = ()> + Send + 'static) {
+    if tokio::spawn(run).await.is_err_and(|end| end.is_panic()) {
+        journal::error("a channel ended by a fault of ours; all others go on");
     }
 }
 
@@ -143,7 +151,8 @@ impl Handler for Session {
     ) -> Result<(), End> {
         // Of a channel that we closed ourselves the client's own close is not told.
         self.channels.retain(|_, open| !matches!(open, Open::Runs(_, over) if over.load(Ordering::Relaxed)));
-        if self.peer.is_none() || self.channels.len() >= self.limits.channels {
+        let hostile = self.refusals.load(Ordering::Relaxed) >= self.limits.refusals;
+        if hostile || self.peer.is_none() || self.channels.len() >= self.limits.channels {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }
@@ -217,5 +226,16 @@ impl Handler for Session {
 
     async fn env_request(&mut self, id: ChannelId, _: &str, _: &str, ssh: &mut Ssh) -> Result<(), End> {
         Ok(ssh.channel_failure(id)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_in_a_channel_ends_it_and_what_follows_is_done() {
+        apart(async { panic!("as a fault of ours would") }).await;
+        apart(async {}).await;
     }
 }
