@@ -287,7 +287,53 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// Asks for a path over TLS, believing whatever certificate comes; what is answered, nothing when it breaks off.
+    async fn ask(address: SocketAddr, root: CertificateDer<'static>, path: &str) -> String {
+        let mut roots = RootCertStore::empty();
+        roots.add(root).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let mut stream = connector.connect("ctl1".try_into().unwrap(), stream).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: ctl1\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // It may end without the goodbye of TLS.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_fault_in_one_connection_ends_it_and_no_other() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::new(vec!["ctl1".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let secret = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let signer = rustls::crypto::aws_lc_rs::sign::any_supported_type(&secret).unwrap();
+        let certified = CertifiedKey::new(vec![made.der().clone()], signer);
+        let router = Router::new()
+            .route("/fault", axum::routing::get(async || -> &str { panic!("as a fault of ours would") }))
+            .route("/fine", axum::routing::get(async || "fine"));
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let config = tls(Certificate::new(Arc::new(certified)), None).unwrap();
+        let serving = tokio::spawn(serve(listener, config, router, Limits::default(), stopped));
+        for _ in 0..3 {
+            assert_eq!(ask(address, made.der().clone(), "/fault").await, "");
+            assert!(ask(address, made.der().clone(), "/fine").await.ends_with("fine"));
+        }
+        stop.send(true).unwrap();
+        serving.await.unwrap();
+    }
 
     #[test]
     fn a_subscriber_is_one_place() {

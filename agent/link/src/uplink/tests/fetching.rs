@@ -143,6 +143,33 @@ async fn a_controller_that_does_not_know_the_keys_any_more_is_stated_and_no_othe
 }
 
 #[tokio::test]
+async fn more_admissions_than_there_can_be_and_nonsense_among_them_change_nothing() {
+    let world = World::new().await;
+    honest(&world);
+    fetch(&world).await.unwrap();
+    let file = directory(&world.setup.places).join("admissions.json");
+    let before = std::fs::read(&file).unwrap();
+    let own = world.admission(&operator());
+    let mut list = AdmissionList { admissions: vec![String::new(); 40_001], revocations: vec![] };
+    world.fake.says(paths::ADMISSIONS, &serde_json::to_string(&list).unwrap());
+    assert_eq!(words(&fetch(&world).await.unwrap()), ["policy_refused"].into());
+    list.admissions = vec!["\u{202e}\u{1b}[2J".into(), "{}".into(), "[".repeat(100_000), own];
+    list.revocations = vec!["null".into()];
+    world.fake.says(paths::ADMISSIONS, &serde_json::to_string(&list).unwrap());
+    let notices = fetch(&world).await.unwrap();
+    assert_eq!((words(&notices), notices.len()), (["policy_refused"].into(), 4));
+    for notice in &notices {
+        assert_eq!(tenure_trust::neutral(&notice.what), notice.what);
+    }
+    for nonsense in ["", "[]", "null", "{\"admissions\":[],\"revocations\":[],\"run\":\"id\"}"] {
+        world.fake.says(paths::ADMISSIONS, nonsense);
+        let error = fetch(&world).await.unwrap_err();
+        assert!(matches!(error, LinkError::Nonsense { .. }), "{nonsense}: {error:?}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[tokio::test]
 async fn only_the_controller_of_the_invitation_is_spoken_to() {
     let (world, other) = (World::new().await, World::new().await);
     honest(&other);
