@@ -76,7 +76,7 @@ pub use request::{
     BackupReport, BackupRequest, CheckReport, Exclude, LACKS, Lack, LackKind, RestoreReport, RestoreRequest,
     Sample, VirtualFile,
 };
-pub use restore::restore;
+pub use restore::{open_target, restore, restore_into};
 pub use snapshot::{Snapshot, parse_snapshot, snapshot, snapshots};
 pub use store::{MAX_CONFIG, ObjectSink, ObjectSource, StoreError};
 pub use tree::parse_tree;

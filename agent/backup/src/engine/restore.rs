@@ -46,14 +46,36 @@ pub fn restore(
     id: &Hash,
     request: &RestoreRequest,
 ) -> Result<RestoreReport, EngineError> {
+    restore_into(repository, id, request, open_target(&request.target)?)
+}
+
+/// Opens the directory to restore into. No link is followed on the whole way to it: whoever could put one there could
+/// have root write elsewhere.
+///
+/// # Errors
+/// `Io`: it is none, is not there, or a link leads to it.
+pub fn open_target(path: &Path) -> Result<OwnedFd, EngineError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let plain = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(rustix::fs::CWD, path, flags, Mode::empty(), plain).map_err(|why| EngineError::Io {
+        doing: "opening",
+        path: path.to_owned(),
+        why: why.into(),
+    })
+}
+
+/// The same into a directory that was opened before and looked at: whatever stands at its path now.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_into(
+    repository: &Repository<'_>,
+    id: &Hash,
+    request: &RestoreRequest,
+    target: OwnedFd,
+) -> Result<RestoreReport, EngineError> {
     let blobs = Blobs::of(repository)?;
     let root = snapshot(repository, id)?.tree;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let target = rustix::fs::open(&request.target, flags, Mode::empty()).map_err(|why| EngineError::Io {
-        doing: "opening",
-        path: request.target.clone(),
-        why: why.into(),
-    })?;
     let writers = request.writers.unwrap_or(2).clamp(1, MOST_WRITERS);
     let state = State {
         blobs,

@@ -116,6 +116,81 @@ fn a_link_in_the_target_leads_nowhere_and_nothing_is_overwritten() {
 }
 
 #[test]
+fn links_swapped_into_the_target_while_it_is_written_lead_nowhere() {
+    let bench = Bench::new();
+    for n in 0..60 {
+        bench.file(&format!("d{n}/deep/er/file"), b"from the backup");
+    }
+    let report = bench.backup(LATER, None);
+    let elsewhere = bench.path("elsewhere");
+    fs::create_dir_all(elsewhere.join("deep/er")).unwrap();
+    let mut swapped = 0;
+    for round in 0..8 {
+        let target = bench.path(&format!("target{round}"));
+        fs::create_dir(&target).unwrap();
+        let place = target.join(bench.path("source").strip_prefix("/").unwrap());
+        let request = RestoreRequest { target, ..RestoreRequest::default() };
+        let over = std::sync::atomic::AtomicBool::new(false);
+        swapped += std::thread::scope(|scope| {
+            let swapping = scope.spawn(|| {
+                let mut swapped = 0;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    for n in 0..60 {
+                        // Whatever of it is there at this moment is taken away, and a link left in its place.
+                        let mut at = place.join(format!("d{n}"));
+                        for below in ["deep", "er", ""] {
+                            // Only this thread makes links: what is none now is none in the next line.
+                            if !fs::symlink_metadata(&at).is_ok_and(|meta| meta.is_dir()) {
+                                break;
+                            }
+                            if (n + round) % 3 == ["deep", "er", ""].iter().position(|b| *b == below).unwrap()
+                            {
+                                let away = place.join("away");
+                                if fs::rename(&at, &away).is_ok() {
+                                    swapped +=
+                                        usize::from(std::os::unix::fs::symlink(&elsewhere, &at).is_ok());
+                                    let _ = fs::remove_dir_all(&away);
+                                }
+                                break;
+                            }
+                            at = at.join(below);
+                        }
+                    }
+                }
+                swapped
+            });
+            // Lacks are what it came to; that nothing was written elsewhere is what counts.
+            let _ = engine::restore(&bench.open(), &report.snapshot, &request);
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            swapping.join().unwrap()
+        });
+    }
+    assert!(swapped > 0, "nothing was swapped in time: the test says nothing");
+    let found: Vec<_> = looks(&elsewhere).into_keys().collect();
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "only its own directory: {found:?}");
+    assert_eq!(fs::read_dir(elsewhere.join("deep")).unwrap().count(), 1, "{found:?}");
+    assert_eq!(fs::read_dir(elsewhere.join("deep/er")).unwrap().count(), 0, "{found:?}");
+}
+
+#[test]
+fn a_link_to_the_target_or_on_the_way_to_it_is_not_followed() {
+    let bench = Bench::new();
+    bench.file("f", b"from the backup");
+    let report = bench.backup(LATER, None);
+    let elsewhere = bench.path("elsewhere");
+    fs::create_dir_all(elsewhere.join("below")).unwrap();
+    let link = bench.path("link");
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    for target in [link.clone(), link.join("below")] {
+        let request = RestoreRequest { target, ..RestoreRequest::default() };
+        let refused = engine::restore(&bench.open(), &report.snapshot, &request);
+        assert!(matches!(refused, Err(engine::EngineError::Io { .. })), "{refused:?}");
+    }
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(elsewhere.join("below")).unwrap().count(), 0);
+}
+
+#[test]
 fn one_file_of_many_and_one_that_is_not_there() {
     let bench = Bench::new();
     bench.file("d/a", b"a");
