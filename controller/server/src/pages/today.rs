@@ -155,7 +155,10 @@ impl Today {
         }
         let backups = &judgement.backups;
         let shown = [Sign::Sealed, Sign::Partial, Sign::Missed, Sign::Kept, Sign::Unknown, Sign::ToCome];
-        let faults = backups.rows.iter().flat_map(|row| row.days.iter().flatten());
+        let faults = backups.rows.iter().flat_map(|row| {
+            let whys = row.days.iter().flatten().filter_map(|cell| cell.why.as_ref());
+            whys.map(|why| format!("{}: {why}", say::owner(row, true)))
+        });
         Self {
             fleet: judgement.head.fleet.to_string(),
             as_of: saying.as_of(),
@@ -169,7 +172,7 @@ impl Today {
             days: backups.days.iter().map(|day| format!("{} {}", say::weekday(*day), day.day())).collect(),
             copies: copies(judgement, &saying),
             legend: shown.into_iter().map(|sign| slot(sign, sign.word().to_owned())).collect(),
-            faults: faults.filter_map(|cell| cell.why.as_ref().map(ToString::to_string)).collect(),
+            faults: faults.collect(),
             vaults: vaults(judgement),
             drift: judgement.drift.iter().map(|row| drift(row, &saying)).collect(),
             patches: judgement.patches.iter().map(|row| patch(row, &saying)).collect(),

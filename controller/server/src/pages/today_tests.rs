@@ -39,6 +39,9 @@ fn the_bad_stands_first_and_a_state_is_word_and_sign_and_class() {
     for part in ["id=\"hosts\"", "id=\"backups\"", "id=\"drift\"", "id=\"patches\""] {
         assert!(page.contains(part), "{part}");
     }
+    let cells = page.matches("<td").count();
+    assert_eq!(page.matches("<td data-label=\"").count(), cells, "on a phone each cell names its column");
+    assert!(page.contains("<td data-label=\"SUN 22\" class=\"slots\">"), "{page}");
     for inline in ["style=", "<style", "onclick", "javascript:", "http:", "src="] {
         assert!(!page.contains(inline), "{inline} does not stand under the strict policy");
     }
