@@ -4,10 +4,11 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # A root shell by plain `su` has no sbin.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: help packages demo demo-down test bench man
+.PHONY: help packages demo demo-page demo-down test bench man
 
 help:
 	@echo "make demo        show it: real hosts on this machine; its own network stays untouched"
+	@echo "make demo-page   lead https://127.0.0.1:8443/ to the demo's controller"
 	@echo "make demo-down   remove what the demo made"
 	@echo "make test        everything that CI runs"
 	@echo "make man         man pages of all programs into $(TARGET)/man"
@@ -20,6 +21,9 @@ demo: packages
 	@started=$$(date +%s); \
 	cargo build --locked --bins && \
 	exec $(TARGET)/debug/tenure-demo show --build-seconds $$(( $$(date +%s) - started ))
+
+demo-page:
+	exec $(TARGET)/debug/tenure-demo page
 
 demo-down:
 	@LAB=demo tests/lab/lab.sh down

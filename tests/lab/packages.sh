@@ -6,7 +6,9 @@ set -euo pipefail
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 # gcc, libc6-dev: the linker rustc calls. git: the architecture rules ask it for our files.
+# curl: the demo looks at its page from this machine.
 wanted="gcc libc6-dev git mmdebstrap iproute2 nftables openssh-client util-linux mount e2fsprogs procps ca-certificates"
+wanted+=" curl"
 # The tests of the agent's ports ask a real sshd for its effective configuration (sshd -T); none is ever started here.
 # Those of the backup engine ask restic, which judges what we write in its format.
 [ "${1:-}" != test ] || wanted+=" openssh-server restic"

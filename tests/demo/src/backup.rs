@@ -16,9 +16,9 @@ use crate::site::ROWS;
 const KEY: &str = "/var/lib/tenure/ssh.key";
 /// Until a copy's time comes, or a copy is made.
 const LONG: Duration = Duration::from_secs(150);
-const NIGHTLY: &str = "example-client/web1/nightly";
+pub(crate) const NIGHTLY: &str = "example-client/web1/nightly";
 const SERVER: &str = "web1/web1/server";
-const UPLOADS: &str = "/srv/app/uploads/client42";
+pub(crate) const UPLOADS: &str = "/srv/app/uploads/client42";
 
 /// Shows backups: those that the policy schedules for this minute.
 pub(crate) fn show(screen: &mut Screen, fleet: &Fleet, at: &str) -> std::result::Result<(), Stopped> {

@@ -12,7 +12,7 @@ use crate::centre::{at_rest, journal};
 use crate::screen::{Screen, Stopped};
 
 /// The controller's page, as the office reaches it.
-pub(crate) const PAGE: &str = "https://198.51.100.20:8443/";
+const PAGE: &str = "https://198.51.100.20:8443/";
 /// Until a machine that speaks every 15 s counts as silent, and somewhat more.
 const SILENT: Duration = Duration::from_secs(120);
 

@@ -6,18 +6,20 @@ mod centre;
 mod enforce;
 mod judged;
 mod local;
+mod page;
 mod policy;
 mod proof;
+mod recover;
 mod screen;
 mod site;
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use screen::{Screen, Stopped};
 use tenure_scenarios::Fleet;
-use tenure_scenarios::operator::DESK;
 
 /// The lab's name: `make demo-down` brings it down.
 const LAB: &str = "demo";
@@ -28,12 +30,23 @@ fn main() -> ExitCode {
     let build = match words.as_slice() {
         ["show"] => 0,
         ["show", "--build-seconds", seconds] => seconds.parse().unwrap_or_default(),
+        ["page"] => return leads(),
         _ => return ExitCode::from(64),
     };
     let Ok(mut screen) = Screen::new(log_path()) else { return ExitCode::FAILURE };
     match show(&mut screen, Duration::from_secs(build)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stopped) => ExitCode::FAILURE,
+    }
+}
+
+fn leads() -> ExitCode {
+    match page::stay() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "no way to the page: {why}; is the demo's lab up?");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -57,11 +70,8 @@ fn show(screen: &mut Screen, build: Duration) -> Result<(), Stopped> {
         }
         return Err(stopped);
     }
-    screen.line("Not shown: a recovery with web1 gone; not built: accounts, sudo, purge.");
-    screen.line(&format!(
-        "Page: {}, from the office; user marit, password in office:{DESK}/password",
-        judged::PAGE
-    ));
+    screen.line("Not shown because not built: accounts, sudo, purge.");
+    screen.line(&page::told(log_path().parent().unwrap_or(Path::new("."))));
     screen.close(build);
     Ok(())
 }
@@ -76,7 +86,9 @@ fn steps(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
     let at = centre::show(screen, fleet)?;
     backup::show(screen, fleet, &at)?;
     judged::show(screen, fleet)?;
-    judged::silence(screen, fleet)
+    judged::silence(screen, fleet)?;
+    recover::show(screen, fleet)?;
+    page::show(screen, fleet, log_path().parent().unwrap_or(Path::new(".")))
 }
 
 fn lab(screen: &mut Screen) -> Result<Fleet, Stopped> {

@@ -23,6 +23,11 @@ impl Host {
         Self { lab: lab.to_owned(), name: name.to_owned() }
     }
 
+    /// The lab that it is in.
+    pub(crate) fn lab(&self) -> &str {
+        &self.lab
+    }
+
     /// The host's name.
     #[must_use]
     pub fn name(&self) -> &str {

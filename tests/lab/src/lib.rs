@@ -2,6 +2,7 @@
 //!
 //! A [`Lab`] is brought down when it is dropped, unless it was [kept](Lab::keep).
 
+mod forward;
 mod host;
 mod run;
 mod ssh;
@@ -9,6 +10,7 @@ mod stopwatch;
 
 use std::path::{Path, PathBuf};
 
+pub use forward::Forward;
 pub use host::{Host, Running};
 pub use run::{LabError, Output, run, run_in};
 pub use ssh::{Family, Login, SshAs};
