@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     Ok(if bad || silent { Exit::Broken } else { Exit::Clean })
 }
 
-fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
+pub(crate) fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
     let saying = Saying::of(&view.head);
     let Backups { days, rows, vaults } = &view.backups;
     let days: Vec<String> = days.iter().map(|day| format!("{} {}", say::weekday(*day), day.day())).collect();

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     Ok(if view.drift.iter().any(|row| !row.mended) { Exit::Changes } else { Exit::Clean })
 }
 
-fn lines(view: &DriftView) -> Vec<String> {
+pub(crate) fn lines(view: &DriftView) -> Vec<String> {
     let saying = Saying::of(&view.head);
     let mut lines = vec![format!("{}, as of {}", view.head.fleet, saying.as_of())];
     let mut table = Table::new(&["STATE", "HOST", "AREA", "WHEN", "WHERE", "WHAT", "WHO", "EVIDENCE"]);

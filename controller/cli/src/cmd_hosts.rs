@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     })
 }
 
-fn lines(view: &HostsView) -> Vec<String> {
+pub(crate) fn lines(view: &HostsView) -> Vec<String> {
     let saying = Saying::of(&view.head);
     let mut table = Table::new(&["STATE", "HOST", "SITE", "HEARD", "POLICY", "AREAS", "CHAIN", "WHY"]);
     for row in &view.hosts {

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     Ok(if view.head.counts.any_bad() { Exit::Broken } else { Exit::Clean })
 }
 
-fn lines(view: &ObligationsView, with_tenant: bool) -> Vec<String> {
+pub(crate) fn lines(view: &ObligationsView, with_tenant: bool) -> Vec<String> {
     let saying = Saying::of(&view.head);
     let mut heads = vec!["STATE", "DUTY", "PROMISE (their words)", "SINCE/DUE", "WHY", "EVIDENCE"];
     if with_tenant {

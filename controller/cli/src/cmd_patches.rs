@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     Ok(if view.patches.iter().any(|row| row.state.is_bad()) { Exit::Broken } else { Exit::Clean })
 }
 
-fn lines(view: &PatchesView) -> Vec<String> {
+pub(crate) fn lines(view: &PatchesView) -> Vec<String> {
     let saying = Saying::of(&view.head);
     let missing = || "–".to_owned();
     let mut table = Table::new(&[

@@ -24,6 +24,8 @@ mod cmd_token;
 mod cmd_verify;
 mod failure;
 mod files;
+#[cfg(test)]
+mod hostile_tests;
 mod keyfile;
 mod output;
 mod passphrase;

@@ -338,10 +338,10 @@ impl fmt::Display for Reason {
                 write!(f, "{machine} silent for {}", say_seconds(seconds.unwrap_or(0)))
             }
             Self::AreaSilent { machine, area, last: None } => {
-                write!(f, "{machine} has said nothing of {area}")
+                write!(f, "{machine} has said nothing of {}", words(area))
             }
             Self::AreaSilent { machine, area, last: Some(last) } => {
-                write!(f, "{machine} has said nothing of {area} since {last}")
+                write!(f, "{machine} has said nothing of {} since {last}", words(area))
             }
             Self::Clock { machine, ahead_seconds } => {
                 let way = if *ahead_seconds < 0 { "behind" } else { "ahead" };
@@ -352,15 +352,18 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Chain { machine, finding } => write!(f, "the chain of {machine} {}", chain_words(*finding)),
-            Self::Unjudged { machine, area, why } => write!(f, "{machine}: {area}: {}", words(why)),
-            Self::NotInPolicy { host, section } => write!(f, "the policy of {host} has no {section}"),
+            Self::Unjudged { machine, area, why } => write!(f, "{machine}: {}: {}", words(area), words(why)),
+            Self::NotInPolicy { host, section } => {
+                write!(f, "the policy of {host} has no {}", words(section))
+            }
             Self::NoProbe => f.write_str("no probe yet: nothing looks at this"),
             Self::PersonAnswers => f.write_str("a person answers for it"),
             Self::NoHost => f.write_str("nothing says where this tenant's data lives"),
             Self::AsPolicySays { hosts, areas } => {
+                let areas: Vec<String> = areas.iter().map(|area| words(area)).collect();
                 write!(f, "{} as the policy says on {}", areas.join(" and "), list(hosts))
             }
-            Self::Drifted { host, area, what, .. } => write!(f, "{host}: {area}: {}", words(what)),
+            Self::Drifted { host, area, what, .. } => write!(f, "{host}: {}: {}", words(area), words(what)),
             Self::UnderWay { host, what, .. } => write!(f, "{host}: {} under way", words(what)),
             Self::Counted { host, set, done, of, times, days, .. } => {
                 write!(f, "{host} {set}: {done} of {of}")?;
