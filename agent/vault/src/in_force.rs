@@ -8,19 +8,22 @@ use tenure_policy::bundles::VaultPolicy;
 use tenure_policy::calendar::{CalendarError, Zone};
 use tenure_policy::written::Ring as RingKind;
 use tenure_trust::{
-    AdmissionBook, HostName, MachineRole, PolicyVersion, Root, SeriesId, SshKeyText, Verified,
+    Admission, AdmissionBook, Hash, HostName, MachineRole, PolicyVersion, Root, SeriesId, SshKeyText,
+    Verified,
 };
 
 use crate::ring::Rules;
 use crate::store::Terms;
 
-/// Whoever has proved a key.
+/// Whoever has proved a key, and by which admission it counted then.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A host: it writes and reads its own series.
-    Host(HostName),
-    /// A person with a recovery key, by its name: reads what its admission says.
-    Recovery(HostName),
+pub struct Peer {
+    /// The name that was admitted.
+    pub name: HostName,
+    /// A host writes and reads its own series; a recovery key, a person's, reads what its admission says.
+    pub role: MachineRole,
+    /// That admission: another one, or none, ends what this peer may do.
+    admission: Hash,
 }
 
 /// What holds now.
@@ -85,23 +88,33 @@ impl InForce {
     pub fn who(&self, key: &SshKeyText, from: IpAddr) -> Option<Peer> {
         let from = from.to_canonical();
         let admission = self.book.by_ssh(key)?;
-        let name = admission.name.clone();
-        match admission.role {
-            MachineRole::Host => self
-                .policy
-                .hosts
-                .get(&name)
-                .is_some_and(|addresses| addresses.contains(&from))
-                .then_some(Peer::Host(name)),
-            MachineRole::Recovery => self.recovers(from).then_some(Peer::Recovery(name)),
-            MachineRole::Vault => None,
+        let peer = Peer { name: admission.name.clone(), role: admission.role, admission: admission.hash() };
+        self.comes_from(&peer, from).then_some(peer)
+    }
+
+    /// May it come from there still, by the admission that it came with?
+    pub fn holds(&self, peer: &Peer, from: IpAddr) -> bool {
+        self.admitted(peer).is_some() && self.comes_from(peer, from.to_canonical())
+    }
+
+    fn comes_from(&self, peer: &Peer, from: IpAddr) -> bool {
+        match peer.role {
+            MachineRole::Host => self.policy.hosts.get(&peer.name).is_some_and(|all| all.contains(&from)),
+            MachineRole::Recovery => self.recovers(from),
+            MachineRole::Vault => false,
         }
+    }
+
+    /// The admission that it came with, unless it is revoked or replaced since.
+    pub fn admitted(&self, peer: &Peer) -> Option<&Verified<Admission>> {
+        self.book.of(&peer.name, peer.role).filter(|admission| admission.hash() == peer.admission)
     }
 
     /// What the policy says of a series, if this host may write it.
     pub fn writes(&self, peer: &Peer, series: &SeriesId) -> Option<&Terms> {
-        let Peer::Host(host) = peer else { return None };
-        self.terms.get(series).filter(|_| series.host == *host && self.policy.hosts.contains_key(host))
+        let own = peer.role == MachineRole::Host && series.host == peer.name;
+        let may = own && self.admitted(peer).is_some() && self.policy.hosts.contains_key(&peer.name);
+        self.terms.get(series).filter(|_| may)
     }
 
     /// What the policy says of a series.
@@ -111,13 +124,11 @@ impl InForce {
 
     /// May it read the backups of this host?
     pub fn reads(&self, peer: &Peer, of: &HostName) -> bool {
-        match peer {
-            Peer::Host(host) => host == of && self.policy.hosts.contains_key(host),
-            Peer::Recovery(name) => self
-                .book
-                .of(name, MachineRole::Recovery)
-                .is_some_and(|admission| admission.reads.contains(of)),
-        }
+        self.admitted(peer).is_some_and(|admission| match peer.role {
+            MachineRole::Host => peer.name == *of && self.policy.hosts.contains_key(of),
+            MachineRole::Recovery => admission.reads.contains(of),
+            MachineRole::Vault => false,
+        })
     }
 
     fn recovers(&self, from: IpAddr) -> bool {

@@ -1,7 +1,7 @@
 //! The vault put together: policy in force, store, identity, clock, records; and the turn of its ring.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -10,6 +10,7 @@ use tenure_policy::bundles::VaultPolicy;
 use tenure_trust::admission::verify_order;
 use tenure_trust::vault_wire::{Open, RefusalCode, VaultFacts, VaultRefusal};
 use tenure_trust::{Hash, MachineRole, OrderKind, SeriesId};
+use tokio::sync::watch;
 
 use crate::in_force::{InForce, Peer};
 use crate::journal;
@@ -43,7 +44,7 @@ pub struct Vault {
     pub witness: Arc<Witness>,
     /// Its records.
     pub recorder: Recorder,
-    in_force: RwLock<Arc<InForce>>,
+    in_force: watch::Sender<Arc<InForce>>,
     /// One turn at a time.
     turn: Mutex<()>,
     erasing: Mutex<()>,
@@ -64,7 +65,7 @@ impl Vault {
             identity,
             witness,
             recorder,
-            in_force: RwLock::new(in_force),
+            in_force: watch::Sender::new(in_force),
             turn: Mutex::new(()),
             erasing: Mutex::new(()),
             quiet: Mutex::default(),
@@ -73,12 +74,17 @@ impl Vault {
 
     /// The policy in force.
     pub fn in_force(&self) -> Arc<InForce> {
-        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.in_force.borrow().clone()
     }
 
-    /// Puts another policy, or other admissions, in force.
+    /// What is in force, for whoever must know of a change at once.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<InForce>> {
+        self.in_force.subscribe()
+    }
+
+    /// Puts another policy, or other admissions, in force. Connections whose admission holds no more are ended.
     pub fn enforce(&self, next: Arc<InForce>) {
-        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.in_force.send_replace(next);
     }
 
     /// Can it take this policy over without being started anew?
@@ -216,9 +222,7 @@ impl Vault {
 
     /// Takes note of a refusal: in the records once in a while for each peer and kind, so that nobody fills them.
     pub fn note_refusal(&self, peer: &Peer, refusal: &VaultRefusal) {
-        let name = match peer {
-            Peer::Host(name) | Peer::Recovery(name) => name.to_string(),
-        };
+        let name = peer.name.to_string();
         let now = tenure_sys::clock::wall();
         let count = {
             let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);

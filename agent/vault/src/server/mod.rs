@@ -13,8 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use russh::keys::{Algorithm, PrivateKey};
@@ -23,6 +22,7 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::in_force::Peer;
 use crate::journal;
 use crate::vault::Vault;
 use session::Session;
@@ -175,7 +175,8 @@ async fn connection(
 ) {
     // Kept to end the connection from outside, whatever its own task is doing.
     let Ok(line) = rustix::io::dup(&stream) else { return };
-    let proved = Arc::new(AtomicBool::new(false));
+    let mut changes = vault.changes();
+    let proved: Arc<OnceLock<Peer>> = Arc::default();
     let handler = Session::new(vault, from, limits.clone(), proved.clone());
     let greeted = tokio::time::timeout(limits.handshake, run_stream(config, stream, handler)).await;
     let Ok(Ok(mut running)) = greeted else { return };
@@ -189,7 +190,14 @@ async fn connection(
             _ = &mut running => return,
             () = &mut deadline, if waiting => {
                 waiting = false;
-                if !proved.load(Ordering::Relaxed) {
+                if proved.get().is_none() {
+                    cut(&line);
+                }
+            }
+            Ok(()) = changes.changed() => {
+                let held = changes.borrow_and_update().clone();
+                if let Some(peer) = proved.get().filter(|peer| !held.holds(peer, from)) {
+                    journal::notice(&format!("{} from {from} may come no more: its connection ends", peer.name));
                     cut(&line);
                 }
             }

@@ -3,16 +3,16 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use russh::keys::PublicKey;
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session as Ssh, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
-use tenure_trust::SshKeyText;
 use tenure_trust::vault_wire::{SSH_USER, SUBSYSTEM};
+use tenure_trust::{MachineRole, SshKeyText};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::{Limits, channel, sftp};
@@ -28,8 +28,8 @@ pub(super) struct Session {
     vault: Arc<Vault>,
     from: IpAddr,
     limits: Limits,
-    proved: Arc<AtomicBool>,
-    peer: Option<Peer>,
+    /// Set once, when the key is proved.
+    peer: Arc<OnceLock<Peer>>,
     channels: HashMap<ChannelId, Open>,
     refusals: Arc<AtomicU32>,
 }
@@ -56,9 +56,9 @@ pub(super) enum End {
 }
 
 impl Session {
-    pub(super) fn new(vault: Arc<Vault>, from: IpAddr, limits: Limits, proved: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(vault: Arc<Vault>, from: IpAddr, limits: Limits, peer: Arc<OnceLock<Peer>>) -> Self {
         let (channels, refusals) = (HashMap::new(), Arc::default());
-        Self { vault, from, limits, proved, peer: None, channels, refusals }
+        Self { vault, from, limits, peer, channels, refusals }
     }
 
     fn who(&self, user: &str, key: &PublicKey) -> Option<Peer> {
@@ -72,10 +72,9 @@ impl Session {
     }
 
     fn start(&mut self, id: ChannelId, name: &str, ssh: &mut Ssh) -> Result<(), End> {
-        let peer = match &self.peer {
-            Some(peer) if name == "sftp" || (name == SUBSYSTEM && matches!(peer, Peer::Host(_))) => {
-                peer.clone()
-            }
+        let writes = name == SUBSYSTEM;
+        let peer = match self.peer.get() {
+            Some(peer) if name == "sftp" || (writes && peer.role == MachineRole::Host) => peer.clone(),
             _ => {
                 ssh.channel_failure(id)?;
                 return Ok(());
@@ -90,7 +89,7 @@ impl Session {
         self.channels.insert(id, Open::Runs(Some(input), over.clone()));
         ssh.channel_success(id)?;
         let (vault, limits, handle) = (self.vault.clone(), self.limits.clone(), ssh.handle());
-        let (writes, refusals) = (name == SUBSYSTEM, self.refusals.clone());
+        let refusals = self.refusals.clone();
         tokio::spawn(async move {
             // The read half was for messages that come through the pipe instead.
             let (_, write) = channel.split();
@@ -131,16 +130,15 @@ impl Handler for Session {
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, End> {
-        self.peer = self.who(user, key.public_key);
-        Ok(match &self.peer {
-            Some(peer) => {
-                self.proved.store(true, Ordering::Relaxed);
-                let (Peer::Host(name) | Peer::Recovery(name)) = peer;
-                journal::notice(&format!("{name} from {}", self.from));
-                Auth::Accept
-            }
-            None => Auth::reject(),
-        })
+        let Some(peer) = self.who(user, key.public_key) else { return Ok(Auth::reject()) };
+        // A connection proves one key and stays with it. What was revoked just now is looked for once more: from here on
+        // each change finds this peer.
+        let first = self.peer.set(peer.clone()).is_ok();
+        if !first || !self.vault.in_force().holds(&peer, self.from) {
+            return Ok(Auth::reject());
+        }
+        journal::notice(&format!("{} from {}", peer.name, self.from));
+        Ok(Auth::Accept)
     }
 
     async fn channel_open_session(
@@ -152,7 +150,7 @@ impl Handler for Session {
         // Of a channel that we closed ourselves the client's own close is not told.
         self.channels.retain(|_, open| !matches!(open, Open::Runs(_, over) if over.load(Ordering::Relaxed)));
         let hostile = self.refusals.load(Ordering::Relaxed) >= self.limits.refusals;
-        if hostile || self.peer.is_none() || self.channels.len() >= self.limits.channels {
+        if hostile || self.peer.get().is_none() || self.channels.len() >= self.limits.channels {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }

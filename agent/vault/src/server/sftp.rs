@@ -378,6 +378,10 @@ impl Handler for Sftp {
     }
 
     async fn read(&mut self, id: u32, handle: String, offset: u64, len: u32) -> Answered<Data> {
+        // A file that was opened before its reader was revoked is read no further.
+        if self.vault.in_force().admitted(&self.peer).is_none() {
+            return Err(StatusCode::PermissionDenied);
+        }
         let data = match self.handles.get(&handle) {
             Some(Open::Object(file, _)) => {
                 let file = file.clone();

@@ -85,7 +85,7 @@ pub fn root() -> Verified<Root> {
     Root::anchor_signed(&Signed::new(&root, &[&key(1)])).unwrap()
 }
 
-fn admission(name: &str, role: MachineRole, seed: u8, reads: &[&str]) -> String {
+pub fn admission(name: &str, role: MachineRole, seed: u8, reads: &[&str]) -> String {
     let admission = Admission {
         schema: 1,
         fleet: fleet(),
@@ -104,14 +104,20 @@ fn admission(name: &str, role: MachineRole, seed: u8, reads: &[&str]) -> String 
 
 /// web1 has key 10, web2 key 11, the person's recovery key for web1 is 20.
 pub fn book() -> AdmissionBook {
-    let list = AdmissionList {
-        admissions: vec![
-            admission("web1", MachineRole::Host, 10, &[]),
-            admission("web2", MachineRole::Host, 11, &[]),
-            admission("offline", MachineRole::Recovery, 20, &["web1"]),
-        ],
-        revocations: vec![],
-    };
+    let offline = admission("offline", MachineRole::Recovery, 20, &["web1"]);
+    let admissions =
+        [("web1", 10), ("web2", 11)].map(|(name, seed)| admission(name, MachineRole::Host, seed, &[]));
+    judged(admissions.into_iter().chain([offline]).collect(), vec![])
+}
+
+/// The same, with admissions and revocations besides.
+pub fn book_with(more: Vec<String>, revocations: Vec<String>) -> AdmissionBook {
+    let admissions = book().iter().map(|one| Signed::new(&**one, &[&key(1)]).to_json()).chain(more).collect();
+    judged(admissions, revocations)
+}
+
+fn judged(admissions: Vec<String>, revocations: Vec<String>) -> AdmissionBook {
+    let list = AdmissionList { admissions, revocations };
     let (book, refused) = AdmissionBook::judge(&root(), &list, &BTreeSet::new());
     assert!(refused.is_empty(), "{refused:?}");
     book
@@ -192,6 +198,12 @@ impl Bench {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server::serve(vault.clone(), ssh(99), listener, limits, stopped));
         Self { dir, vault, port, stop, recording: Some(recording) }
+    }
+
+    /// Puts other admissions in force.
+    pub fn admit(&self, book: AdmissionBook) {
+        let policy = self.vault.in_force().policy.clone();
+        self.vault.enforce(Arc::new(InForce::new(policy, book, root()).unwrap()));
     }
 
     /// Ends it and leaves its directory.
