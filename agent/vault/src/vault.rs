@@ -243,9 +243,7 @@ impl Vault {
     }
 
     fn now(&self) -> Result<Timestamp, Fault> {
-        self.witness
-            .now()
-            .ok_or_else(|| Fault::refused(RefusalCode::Busy, "the vault's clock is behind what it has seen"))
+        self.witness.now().map_err(|why| Fault::refused(RefusalCode::Busy, why))
     }
 
     fn complain(&self, series: &Series, fault: &Fault) {

@@ -12,6 +12,10 @@ use tenure_sys::files::{CheckedDir, FileError, Put, Roots};
 const FILE: &str = "clock.json";
 /// A wall clock this far before what was seen is wrong, and not being corrected.
 const CORRECTION: SignedDuration = SignedDuration::from_mins(5);
+/// One this far ahead of what was seen may be wrong, so it is believed only …
+const LEAP: SignedDuration = SignedDuration::from_hours(24);
+/// … when it has gone on evenly for this long: NTP corrects a clock within minutes.
+const EVENLY: Duration = Duration::from_secs(60 * 60);
 /// It is written down this often.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -38,7 +42,42 @@ struct State {
     before: Duration,
     started: Duration,
     latest: Timestamp,
+    /// The latest that a signature proved; says nothing of how long ago that was.
+    proved: Timestamp,
+    /// When `latest` was seen, of the clock that runs since boot.
+    seen: Duration,
+    /// Since when the wall clock has been far ahead: what both clocks said then.
+    ahead: Option<(Timestamp, Duration)>,
     written: Duration,
+}
+
+impl State {
+    fn floor(&self) -> Timestamp {
+        self.latest.max(self.proved)
+    }
+
+    /// What is believed of the wall clock at this moment.
+    fn judge(&mut self, wall: Timestamp, boot: Duration) -> Option<Timestamp> {
+        if self.floor().duration_since(wall) > CORRECTION {
+            return None;
+        }
+        let since = |then: Duration| SignedDuration::try_from(boot.saturating_sub(then)).unwrap_or_default();
+        let leap = wall.duration_since(self.latest) - since(self.seen);
+        if self.latest == Timestamp::UNIX_EPOCH || leap <= LEAP {
+            self.ahead = None;
+        } else {
+            let (first, then) = *self.ahead.get_or_insert((wall, boot));
+            if (wall.duration_since(first) - since(then)).abs() > CORRECTION {
+                self.ahead = Some((wall, boot));
+                return None;
+            }
+            if boot.saturating_sub(then) < EVENLY {
+                return None;
+            }
+        }
+        (self.latest, self.seen) = (self.latest.max(wall), boot);
+        Some(wall)
+    }
 }
 
 impl Witness {
@@ -61,6 +100,9 @@ impl Witness {
             before: Duration::from_secs(written.uptime_seconds),
             started: now,
             latest: written.latest,
+            proved: Timestamp::UNIX_EPOCH,
+            seen: now,
+            ahead: None,
             written: now,
         };
         Ok(Self { dir: state.into(), writable: Roots::new([state])?, state: Mutex::new(state_of) })
@@ -72,21 +114,31 @@ impl Witness {
         (state.before + clock::boottime().saturating_sub(state.started)).as_secs()
     }
 
-    /// The wall time, unless it is before what was seen: then nothing may begin, close or be erased.
-    pub fn now(&self) -> Option<Timestamp> {
+    /// The wall time, unless it is before what was seen or has leapt ahead of it: then nothing may begin, close or be erased.
+    ///
+    /// # Errors
+    /// What is wrong with the clock and what to do, in words.
+    pub fn now(&self) -> Result<Timestamp, String> {
         let wall = clock::wall();
         let mut state = self.lock();
-        if state.latest.duration_since(wall) > CORRECTION {
-            return None;
-        }
-        state.latest = state.latest.max(wall);
-        Some(wall)
+        let latest = state.floor();
+        state.judge(wall, clock::boottime()).ok_or_else(|| match latest > wall {
+            true => format!(
+                "the vault's clock says {wall} and it has seen {latest}: set the clock, or, if it was ahead then and is \
+                 right now, remove {} and start the vault again",
+                tenure_sys::text::path(&self.dir.join(FILE))
+            ),
+            false => format!(
+                "the vault's clock says {wall}, far after {latest} that it saw last: it is believed when it has gone on \
+                 evenly for an hour"
+            ),
+        })
     }
 
     /// A signature proved that it is at least this late.
     pub fn raise(&self, proved: Timestamp) {
         let mut state = self.lock();
-        state.latest = state.latest.max(proved);
+        state.proved = state.proved.max(proved);
     }
 
     /// Writes it down when it is time, or now.
@@ -102,7 +154,7 @@ impl Witness {
                 return Ok(());
             }
             state.written = now;
-            state.latest
+            state.floor()
         };
         let text = serde_json::json!(Written { schema: 1, uptime_seconds, latest }).to_string();
         self.writable.put(&Put::own(&self.dir.join(FILE), text.as_bytes(), 0o600))
@@ -127,10 +179,51 @@ mod tests {
         std::fs::write(dir.path().join(FILE), text.replace("seconds\":0", "seconds\":5000")).expect("write");
         let second = Witness::open(dir.path()).expect("there");
         assert!((5000..5060).contains(&second.uptime()));
-        assert!(second.now().is_some());
+        assert!(second.now().is_ok());
         second.raise(clock::wall().checked_add(SignedDuration::from_hours(24)).expect("tomorrow"));
-        assert_eq!(second.now(), None, "it has been tomorrow already");
+        let why = second.now().expect_err("it has been tomorrow already");
+        assert!(why.contains("clock.json"), "{why}");
         std::fs::write(dir.path().join(FILE), "{}").expect("write");
         assert!(Witness::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_leaps_ahead_is_believed_after_an_hour_and_forgotten_when_it_comes_back() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let state = || State {
+            before: Duration::ZERO,
+            started: Duration::ZERO,
+            latest: at("2026-11-23T06:00:00Z"),
+            proved: at("2026-10-01T00:00:00Z"),
+            seen: Duration::ZERO,
+            ahead: None,
+            written: Duration::ZERO,
+        };
+        let mut back = state();
+        for minute in 1..50 {
+            let wrong = at("2027-01-02T06:00:00Z") + minutes(minute);
+            assert_eq!(back.judge(wrong, minutes(minute)), None, "forty days ahead");
+        }
+        let right = at("2026-11-23T06:50:00Z");
+        assert_eq!(back.judge(right, minutes(50)), Some(right), "NTP mended it, and nothing is left of it");
+        assert_eq!(back.latest, right);
+
+        let mut off = state();
+        let later = |minute: u64| at("2026-11-26T06:00:00Z") + minutes(minute);
+        assert_eq!(
+            off.judge(later(0), minutes(1)),
+            None,
+            "a machine that was off for three days looks like it"
+        );
+        assert_eq!(off.judge(later(59), minutes(60)), None);
+        assert_eq!(off.judge(later(60), minutes(61)), Some(later(60)));
+        let jumped = later(120) + minutes(60 * 24 * 30);
+        assert_eq!(off.judge(jumped, minutes(121)), None, "each leap is waited for");
+
+        let mut running = state();
+        let days = minutes(60 * 24 * 9);
+        let slept = at("2026-12-02T06:00:00Z");
+        assert_eq!(running.judge(slept, days), Some(slept), "the machine ran all the while: that is no leap");
     }
 }

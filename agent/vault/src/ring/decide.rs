@@ -252,17 +252,13 @@ impl Next {
         self.erase_superseded();
     }
 
-    /// What was superseded, and what was set aside in a cell on an earlier date than what came after it.
+    /// What was superseded, and what was set aside in a cell on an earlier date than what stands in for it.
     fn erase_superseded(&mut self) {
         let ids: Vec<GenerationId> = self.ring.iter().map(|(id, _)| id).collect();
         for id in ids {
             let aside = self.ring.get(id).is_some_and(|g| matches!(g.state, State::Aside(_)));
-            let later_date = self.ring.iter().any(|(other, g)| {
-                other.date > id.date
-                    && cell_of(other) == cell_of(id)
-                    && matches!(g.state, State::Current | State::Aside(_))
-            });
-            if self.ring.may_erase(id) && (!aside || later_date) {
+            let later_date = || self.ring.stands_in(id, |other| other.date > id.date);
+            if self.ring.may_erase(id) && (!aside || later_date()) {
                 self.push(Event::EraseBegin { generation: id });
             }
         }

@@ -16,4 +16,4 @@ mod tests;
 pub use decide::{Frozen, Opening};
 pub use event::{CloseReason, Event, SlotKey};
 pub use rules::{Refusal, Rules, SKEW};
-pub use state::{Broken, Generation, Ring, Sealed, State};
+pub use state::{Broken, Generation, Ring, Sealed, State, Worth};

@@ -78,6 +78,17 @@ pub enum State {
     Erasing,
 }
 
+/// What a generation has been accepted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Worth {
+    /// No slot.
+    Nothing,
+    /// Only slots that lack files.
+    Partial,
+    /// A slot that lacks nothing.
+    Whole,
+}
+
 /// An event that cannot follow the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the generation {generation} {why}")]
@@ -193,21 +204,29 @@ impl Ring {
         Ok(())
     }
 
-    /// Is it superseded: another is the copy of its cell, or it was set aside and a later one of its cell was promoted
-    /// or set aside after it?
+    /// Is it superseded: another is the copy of its cell, or it was set aside and something later of its cell stands in for
+    /// it?
     pub fn may_erase(&self, id: GenerationId) -> bool {
-        let later = || {
-            self.iter().any(|(other, g)| {
-                other > id
-                    && cell_of(other) == cell_of(id)
-                    && matches!(g.state, State::Current | State::Aside(_))
-            })
-        };
         match self.get(id).map(|generation| generation.state) {
             Some(State::Superseded) => true,
-            Some(State::Aside(_)) => later(),
+            Some(State::Aside(_)) => self.stands_in(id, |other| other > id),
             _ => false,
         }
+    }
+
+    /// Is there one of its cell among these that holds at least as much as it does, as the copy or set aside? What holds
+    /// nothing stands in for nothing that was accepted, and what lacks files for nothing that lacks none.
+    pub(super) fn stands_in(&self, id: GenerationId, among: impl Fn(GenerationId) -> bool) -> bool {
+        let Some(own) = self.get(id).map(Generation::worth) else { return false };
+        self.iter().any(|(other, g)| {
+            among(other)
+                && cell_of(other) == cell_of(id)
+                && match g.state {
+                    State::Current => true,
+                    State::Aside(_) => g.worth() >= own,
+                    _ => false,
+                }
+        })
     }
 
     fn within(
@@ -235,6 +254,15 @@ impl Generation {
             recipients,
             begun: BTreeSet::new(),
             sealed: BTreeMap::new(),
+        }
+    }
+
+    /// What it is worth beside others.
+    pub fn worth(&self) -> Worth {
+        match self.sealed.values().any(|sealed| sealed.unreadable == 0) {
+            true => Worth::Whole,
+            false if self.sealed.is_empty() => Worth::Nothing,
+            false => Worth::Partial,
         }
     }
 

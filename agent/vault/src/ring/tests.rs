@@ -145,6 +145,16 @@ fn law_of_one_event(before: &Ring, after: &Ring, event: &Event) {
         Event::EraseBegin { generation } => {
             let state = before.get(*generation).unwrap().state;
             assert!(matches!(state, State::Superseded | State::Aside(_)), "{state:?} is being erased");
+            if let State::Aside(_) = state {
+                let gone = before.get(*generation).unwrap().worth();
+                let kept = |(id, g): (GenerationId, &Generation)| {
+                    id > *generation
+                        && id.date.weekday() == generation.date.weekday()
+                        && (g.state == State::Current
+                            || (matches!(g.state, State::Aside(_)) && g.worth() >= gone))
+                };
+                assert!(before.iter().any(kept), "{generation} goes, and nothing stands in for it");
+            }
             if state == State::Superseded {
                 let cell = generation.date.weekday().to_monday_zero_offset();
                 assert!(is.contains_key(&cell), "the last copy of a cell is being erased");
@@ -250,6 +260,31 @@ fn what_fails_is_set_aside_and_the_old_copy_stays() {
 }
 
 #[test]
+fn what_fails_takes_no_accepted_copy_away_even_where_none_was_ever_promoted() {
+    let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
+    let week = |n: i32| MONDAY.checked_add((7 * n).days()).unwrap();
+    let partial = sim.day(week(0), 100, 3);
+    assert_eq!(sim.state(partial), Some(State::Aside(AsideReason::Partial)));
+    let fail = |sim: &mut Sim, date: Date| {
+        let id = sim.to(date, 6, 0).open(date, slot(6), 1, 1).unwrap();
+        sim.to(date.tomorrow().unwrap(), 6, 0).tick();
+        id
+    };
+    let failed = fail(&mut sim, week(1));
+    assert_eq!(sim.state(partial), Some(State::Aside(AsideReason::Partial)), "it is all there is");
+    let second = fail(&mut sim, week(2));
+    assert_eq!(sim.state(failed), Some(State::Erasing), "of what holds nothing the last is enough");
+    let next = sim.day(week(3), 90, 1);
+    assert_eq!(sim.state(partial), Some(State::Erasing), "another of its worth stands in for it");
+    assert_eq!(
+        (sim.state(second), sim.state(next)),
+        (Some(State::Erasing), Some(State::Aside(AsideReason::Partial)))
+    );
+    let whole = sim.day(week(4), 90, 0);
+    assert_eq!((sim.state(whole), sim.state(next)), (Some(State::Current), Some(State::Erasing)));
+}
+
+#[test]
 fn a_lost_key_begins_the_next_number_and_one_of_both_is_the_copy() {
     let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
     sim.to(MONDAY, 6, 0);
@@ -344,6 +379,7 @@ proptest! {
         let mut sim = Sim::new("2026-10-20T12:00:00Z".parse().unwrap());
         let hours = [6, 14, 22, 9];
         let mut promoted_once: BTreeMap<i8, bool> = BTreeMap::new();
+        let mut accepted: std::collections::BTreeSet<i8> = std::collections::BTreeSet::new();
         for step in steps {
             match step {
                 Move::Wait(minutes) => sim.now = sim.now.checked_add(minutes.minutes()).unwrap(),
@@ -372,6 +408,11 @@ proptest! {
                     }
                 }
             }
+            let holding = sim.ring.iter().filter(|(_, g)| g.state != State::Erasing && !g.sealed.is_empty());
+            let holding: std::collections::BTreeSet<i8> =
+                holding.map(|(id, _)| id.date.weekday().to_monday_zero_offset()).collect();
+            prop_assert!(accepted.is_subset(&holding), "a cell had an accepted slot and has none");
+            accepted = holding;
             for (id, g) in sim.ring.iter() {
                 if g.state == State::Current {
                     promoted_once.insert(id.date.weekday().to_monday_zero_offset(), true);

@@ -196,7 +196,7 @@ pub fn look(root: &Path, vault: &VaultName) -> Result<Vec<Seen>, Fault> {
         };
         let read = series::replay(&bytes, series::genesis(&id));
         // A half line at the end may be one that a vault at work is writing.
-        let damaged = (read.left > 1).then(|| "its journal was changed".to_owned());
+        let damaged = (read.left > 0).then(|| "its journal was changed".to_owned());
         seen.push(Seen { id, ring: read.ring, damaged });
     }
     Ok(seen)

@@ -186,6 +186,7 @@ impl Store {
         let made = make(&tmp, brought, now);
         let moved = made.and_then(|()| {
             let to = series.place(generation);
+            unknown_but_empty(&to)?;
             // Left by a vault that ended before the journal knew of it: it never was.
             match fs::remove_dir_all(&to) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -202,6 +203,29 @@ impl Store {
         }
         moved
     }
+}
+
+/// A directory that the series' journal does not know may be one that nothing was brought to. One with more in it means that
+/// the journal has lost lines, and what was accepted is not given up for that.
+fn unknown_but_empty(dir: &Path) -> Result<(), Fault> {
+    let seals = dir.join("seals");
+    let sealed = match fs::read_dir(&seals) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+        Err(e) => return Err(Fault::disk("list", &seals)(e)),
+    };
+    let journal = dir.join("objects.journal");
+    let brought = match fs::read(&journal) {
+        // config and key file
+        Ok(bytes) => bytes.iter().filter(|byte| **byte == b'\n').count() > 2,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+        Err(e) => return Err(Fault::disk("read", &journal)(e)),
+    };
+    if sealed || brought {
+        let why = "it holds what was brought, and the series' journal does not know of it";
+        return Err(Fault::Damaged { path: dir.into(), why: why.into() });
+    }
+    Ok(())
 }
 
 fn make(dir: &Path, brought: &Brought, now: Timestamp) -> Result<(), Fault> {

@@ -83,17 +83,17 @@ impl Series {
         }
         let mut notes = Vec::new();
         let begin = genesis(&id);
-        let Replayed { ring, next, prev, good, left } = replay(&bytes, begin);
+        let Replayed { ring, next, prev, good, left, torn } = replay(&bytes, begin);
         let mut damaged = None;
-        match left {
-            0 => {}
-            // One append is one line: more than one bad line at the end was never written so.
-            1 => {
+        match (left, torn) {
+            (0, false) => {}
+            // One append is one line, and its end is written last: a line with its end that does not follow was changed.
+            (0, true) => {
                 journal.cut(good).map_err(Fault::disk("cut the journal", &path))?;
                 let what = format!("cut {} bytes of a line that was never whole", bytes.len() as u64 - good);
                 notes.push(Note { path: path.clone(), what });
             }
-            lines => damaged = Some(format!("{lines} lines at its end do not follow the ones before")),
+            (lines, _) => damaged = Some(format!("{lines} lines at its end do not follow the ones before")),
         }
         if let Some(why) = &damaged {
             notes.push(Note { path, what: format!("the journal was changed: {why}") });
@@ -327,8 +327,10 @@ pub(super) struct Replayed {
     pub prev: Hash,
     /// Bytes of good lines.
     pub good: u64,
-    /// Lines behind them, a half one counted.
+    /// Whole lines behind them that do not follow.
     pub left: usize,
+    /// Does it end in the middle of a line?
+    pub torn: bool,
 }
 
 /// What the first line of a series names as before it.
@@ -338,14 +340,14 @@ pub(super) fn genesis(series: &SeriesId) -> Hash {
 
 /// Replays a journal up to the first line that does not follow.
 pub(super) fn replay(bytes: &[u8], begin: Hash) -> Replayed {
-    let mut out = Replayed { ring: Ring::default(), next: 1, prev: begin, good: 0, left: 0 };
+    let mut out = Replayed { ring: Ring::default(), next: 1, prev: begin, good: 0, left: 0, torn: false };
     let (lines, rest) = whole_lines(bytes);
     for line in lines {
         if out.left > 0 || !out.takes(line) {
             out.left += 1;
         }
     }
-    out.left += usize::from(!rest.is_empty());
+    out.torn = !rest.is_empty();
     out
 }
 
@@ -447,6 +449,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), changed, "it stays as it is, for a person to look at");
     }
 
+    #[test]
+    fn a_whole_last_line_that_does_not_follow_is_never_cut() {
+        let (dir, bytes) = journal();
+        let path = dir.path().join(place::SERIES_JOURNAL);
+        let mut changed = bytes.clone();
+        let last = bytes.len() - 30;
+        changed[last] ^= 1;
+        fs::write(&path, &changed).unwrap();
+        let (series, notes) = Series::load(id(), dir.path().into()).unwrap();
+        assert!(notes.iter().any(|note| note.what.contains("changed")), "{notes:?}");
+        assert!(matches!(series.change(now(), |_| Ok((Vec::new(), ()))), Err(Fault::Damaged { .. })));
+        assert_eq!(fs::read(&path).unwrap(), changed);
+    }
+
     proptest! {
         #[test]
         fn no_byte_of_a_journal_can_be_changed_unnoticed(at in 0usize..2000, to: u8) {
@@ -457,7 +473,7 @@ mod tests {
             let at = at % (bytes.len() - 1);
             changed[at] = to;
             let read = replay(&changed, genesis(&id()));
-            prop_assert!(changed == bytes || read.left > 0 || read.prev != whole.prev);
+            prop_assert!(changed == bytes || read.left > 0 || read.torn || read.prev != whole.prev);
         }
 
         #[test]
