@@ -133,7 +133,7 @@ pub struct AdmissionList {
     pub revocations: Vec<String>,
 }
 
-/// The most admissions and revocations in one list.
+/// The most admissions and revocations of one list that are looked at.
 pub const MAX_ADMISSIONS: usize = 40_000;
 
 /// The admissions that hold, judged by this holder itself.
@@ -152,13 +152,13 @@ impl AdmissionBook {
         revoked: &BTreeSet<KeyId>,
     ) -> (Self, Vec<Refused>) {
         let mut refused = Vec::new();
-        if list.admissions.len() + list.revocations.len() > MAX_ADMISSIONS {
-            let size = list.admissions.len() + list.revocations.len();
+        // What is beyond the limit is not looked at; what is within it still holds.
+        let size = list.admissions.len() + list.revocations.len();
+        if size > MAX_ADMISSIONS {
             refused.push(Refused::TooLarge { size, limit: MAX_ADMISSIONS });
-            return (Self::default(), refused);
         }
         let mut gone = revoked.clone();
-        for text in &list.revocations {
+        for text in list.revocations.iter().take(MAX_ADMISSIONS) {
             match verify_order(root, text.as_bytes()) {
                 Ok(order) => match &order.what {
                     OrderKind::Revoke { key, .. } => {
@@ -172,7 +172,7 @@ impl AdmissionBook {
             }
         }
         let mut held: BTreeMap<(HostName, MachineRole), Verified<Admission>> = BTreeMap::new();
-        for text in &list.admissions {
+        for text in list.admissions.iter().take(MAX_ADMISSIONS) {
             let admission = match verify_admission(root, text.as_bytes()) {
                 Ok(admission) => admission,
                 Err(why) => {

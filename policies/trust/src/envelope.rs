@@ -86,6 +86,14 @@ impl Envelope {
         serde_json::to_string(&self.written()).expect("an envelope is only texts")
     }
 
+    /// The JSON form with one signature of each signer, in order: of however it was spelled the same text.
+    pub fn canonical(&self) -> String {
+        let mut signatures = self.signatures.clone();
+        signatures.sort_by_key(|(id, _)| *id);
+        signatures.dedup_by_key(|(id, _)| *id);
+        Self { kind: self.kind, payload: self.payload.clone(), signatures }.to_json()
+    }
+
     pub(crate) fn written(&self) -> Written {
         let signatures =
             self.signatures.iter().map(|(keyid, sig)| WrittenSignature { keyid: *keyid, sig: *sig });

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use tenure_sys::files::{BaseDir, CheckedDir, Expect, Owner, Put, Roots};
 use tenure_trust::admission::{MAX_ADMISSIONS, verify_admission, verify_order};
 use tenure_trust::enrol::paths;
-use tenure_trust::{AdmissionList, Bundle, Hash, Kind, MachineRole, Refused, Root, Verified};
+use tenure_trust::{
+    Admission, AdmissionList, Bundle, Hash, Kind, MachineRole, Order, Refused, Root, Signed, Statement,
+    Verified,
+};
 
 use super::http::Line;
 use super::{LinkError, Notice, Setup, directory, enrol};
@@ -17,6 +20,8 @@ use crate::store::{BundleStore, Places, StoreError};
 
 /// The most bytes of a list of admissions: 1.5 KiB for each of the most.
 const LIST: usize = 60 << 20;
+/// The most that are kept: a few below what is looked at, for those that come with this machine's own certificates.
+const MOST_HELD: usize = MAX_ADMISSIONS - 100;
 const INDEX: &str = "index.json";
 
 /// Pulls for one machine.
@@ -197,45 +202,81 @@ struct Merged {
 }
 
 /// Everything that operators signed stays known: a controller can add, and can take nothing away. What is not under the
-/// root is left out.
+/// root is left out. One statement counts once, however it is spelled, so nobody fills the list with what was signed once.
 fn merge(root: &Verified<Root>, known: &AdmissionList, offered: &AdmissionList) -> Merged {
     let mut refused = Vec::new();
     let mut missing = BTreeSet::new();
-    let room = MAX_ADMISSIONS.saturating_sub(known.admissions.len() + known.revocations.len());
     let size = offered.admissions.len() + offered.revocations.len();
     if size > MAX_ADMISSIONS {
         refused.push(Refused::TooLarge { size, limit: MAX_ADMISSIONS });
         return Merged { list: known.clone(), refused, missing };
     }
     let mut list = known.clone();
-    let names: BTreeMap<Hash, &String> = by_text(&known.admissions);
-    let now_offered = by_text(&offered.admissions);
-    for (_, text) in names.iter().filter(|(hash, _)| !now_offered.contains_key(*hash)) {
+    let mut left = MOST_HELD.saturating_sub(known.admissions.len() + known.revocations.len());
+    let mut take = |to: &mut Vec<String>, new: BTreeMap<Hash, String>, refused: &mut Vec<Refused>| {
+        let lacks = new.len().saturating_sub(left);
+        if lacks > 0 {
+            refused.push(Refused::TooLarge { size: MOST_HELD + lacks, limit: MOST_HELD });
+        }
+        let taken = new.into_values().take(left);
+        let before = to.len();
+        to.extend(taken);
+        left -= to.len() - before;
+    };
+    // Revocations first: what closes goes before what opens.
+    let orders = Offer::of::<Order>(&known.revocations, &offered.revocations, &mut refused, |text| {
+        verify_order(root, text).map(drop)
+    });
+    take(&mut list.revocations, orders.new, &mut refused);
+    let admissions = Offer::of::<Admission>(&known.admissions, &offered.admissions, &mut refused, |text| {
+        verify_admission(root, text).map(drop)
+    });
+    take(&mut list.admissions, admissions.new, &mut refused);
+    for text in admissions.missing {
         if let Ok(admission) = verify_admission(root, text.as_bytes()) {
             missing.insert((admission.name.to_string(), admission.role));
-        }
-    }
-    let mut left = room;
-    for (_, text) in now_offered.iter().filter(|(hash, _)| !names.contains_key(*hash)) {
-        match verify_admission(root, text.as_bytes()) {
-            Ok(_) if left > 0 => {
-                left -= 1;
-                list.admissions.push((*text).clone());
-            }
-            Ok(_) => refused.push(Refused::TooLarge { size: MAX_ADMISSIONS + 1, limit: MAX_ADMISSIONS }),
-            Err(why) => refused.push(why),
-        }
-    }
-    let revoked = by_text(&known.revocations);
-    for (_, text) in by_text(&offered.revocations).iter().filter(|(hash, _)| !revoked.contains_key(*hash)) {
-        match verify_order(root, text.as_bytes()) {
-            Ok(_) => list.revocations.push((*text).clone()),
-            Err(why) => refused.push(why),
         }
     }
     Merged { list, refused, missing }
 }
 
-fn by_text(texts: &[String]) -> BTreeMap<Hash, &String> {
-    texts.iter().map(|text| (Hash::of(text.as_bytes()), text)).collect()
+/// Statements of one kind that were offered, beside those that are known.
+struct Offer {
+    /// Believed and not known yet, in one spelling each, by the hash of what they say.
+    new: BTreeMap<Hash, String>,
+    /// Known and not offered again.
+    missing: Vec<String>,
+}
+
+impl Offer {
+    fn of<T: Statement>(
+        known: &[String],
+        offered: &[String],
+        refused: &mut Vec<Refused>,
+        believe: impl Fn(&[u8]) -> Result<(), Refused>,
+    ) -> Self {
+        let read = |text: &String| {
+            Signed::<T>::parse(text.as_bytes()).map(|signed| (signed.hash(), signed.envelope().canonical()))
+        };
+        // What is known was believed when it was taken.
+        let held: BTreeMap<Hash, String> = known.iter().filter_map(|text| read(text).ok()).collect();
+        let mut there: BTreeMap<Hash, String> = BTreeMap::new();
+        for text in offered {
+            let judged = read(text).and_then(|(hash, text)| {
+                if held.get(&hash) != Some(&text) && there.get(&hash) != Some(&text) {
+                    believe(text.as_bytes())?;
+                }
+                Ok((hash, text))
+            });
+            match judged {
+                Ok((hash, text)) => drop(there.entry(hash).or_insert(text)),
+                Err(why) => refused.push(why),
+            }
+        }
+        let missing =
+            held.iter().filter(|(hash, _)| !there.contains_key(*hash)).map(|(_, text)| text.clone());
+        let missing = missing.collect();
+        there.retain(|hash, _| !held.contains_key(hash));
+        Self { new: there, missing }
+    }
 }

@@ -170,6 +170,35 @@ async fn more_admissions_than_there_can_be_and_nonsense_among_them_change_nothin
 }
 
 #[tokio::test]
+async fn what_was_signed_once_counts_once_however_often_and_however_it_is_spelled() {
+    let world = World::new().await;
+    honest(&world);
+    fetch(&world).await.unwrap();
+    let own = world.admission(&operator());
+    let spelled = |n: usize| own.replacen('{', &format!("{{{}", " ".repeat(n)), 1);
+    let twice = {
+        let mut json: serde_json::Value = serde_json::from_str(&own).unwrap();
+        let signature = json["signatures"][0].clone();
+        json["signatures"] = vec![signature; 32].into();
+        json.to_string()
+    };
+    let mut admissions: Vec<String> = (0..2000).map(spelled).collect();
+    admissions.push(twice);
+    let file = directory(&world.setup.places).join("admissions.json");
+    let held = || serde_json::from_slice::<AdmissionList>(&std::fs::read(&file).unwrap()).unwrap();
+    let say =
+        |list: &AdmissionList| world.fake.says(paths::ADMISSIONS, &serde_json::to_string(list).unwrap());
+    say(&AdmissionList { admissions, revocations: vec![] });
+    assert_eq!(fetch(&world).await.unwrap(), [], "nothing is withheld and nothing is refused");
+    assert_eq!(held().admissions.len(), 1, "one statement is kept once");
+    // An honest list is taken afterwards as before, however the controller spells what is known.
+    let vault = world.admission_of("vault1", &operator());
+    say(&AdmissionList { admissions: vec![spelled(3), vault], revocations: vec![] });
+    assert_eq!(fetch(&world).await.unwrap(), []);
+    assert_eq!(held().admissions.len(), 2);
+}
+
+#[tokio::test]
 async fn only_the_controller_of_the_invitation_is_spoken_to() {
     let (world, other) = (World::new().await, World::new().await);
     honest(&other);
