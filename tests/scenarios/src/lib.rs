@@ -11,6 +11,7 @@ pub mod controller;
 pub mod copies;
 pub mod fleet;
 pub mod forged;
+pub mod killer;
 pub mod linked;
 pub mod operator;
 pub mod policy;
