@@ -34,6 +34,9 @@ const HANGS: Duration = Duration::from_secs(900);
 /// How long after an operation's limit it is looked at: the kernel ends a trial within milliseconds of its limit.
 const AFTER_LIMIT: Duration = Duration::from_millis(100);
 
+/// How soon a pass is followed by another when what it did has led to more that is to be done.
+const MORE: Duration = Duration::from_millis(100);
+
 /// What a lane works with; all but the area is shared.
 #[derive(Clone)]
 pub struct Tools {
@@ -221,6 +224,11 @@ impl Worker {
         let failed = report.done.iter().any(|d| d.error.is_some());
         if clock_wrong || failed || report.verdict == Verdict::Unknown {
             alarms.push((ended + RETRY, Reason::Timer));
+        }
+        // Who was killed in the middle of a change finishes it in more than one pass, and not at the next heartbeat.
+        let acted = !report.done.is_empty() && !failed && report.refusal.is_none();
+        if acted && report.verdict == Verdict::Drifted {
+            alarms.push((ended + MORE, Reason::Timer));
         }
         if !report.done.is_empty() && self.pace.spend(ended) {
             let told =

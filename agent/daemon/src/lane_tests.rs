@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use tenure_areas::area::Now;
 use tenure_areas::fake::FakeHost;
-use tenure_areas::firewall::state::{CONFIRM, ConfirmRequest, TRIAL, Trial};
+use tenure_areas::firewall::state::{CONFIRM, ConfirmRequest, ENFORCED, TRIAL, Trial};
 use tenure_areas::port::{
     Beneath, Command, Entry, HostRead, HostWrite, ManagedFile, ManagedPath, Owner, PortResult, Query, Stat,
 };
@@ -183,6 +183,31 @@ fn a_lane_tries_waits_for_a_person_and_keeps() {
         bench.fake.content("/var/lib/tenure/before/firewall.nft").as_deref(),
         Some(&b"table ip other\n"[..])
     );
+    bench.end(lane);
+}
+
+#[test]
+fn what_a_change_that_was_broken_off_left_to_do_is_done_without_another_bell() {
+    let bench = Bench::new();
+    let lane = bench.lane();
+    assert_eq!(bench.pass(&lane, Reason::Start).verdict, Verdict::Pending);
+    let trial = bench.fake.content(TRIAL).expect("a trial");
+    bench.confirm();
+    assert_eq!(bench.pass(&lane, Reason::Operator).verdict, Verdict::Remediated);
+    let (fake, dir, _) = bench.end(lane);
+    // As a kill leaves it right after the ruleset was written down as confirmed.
+    fake.delete(ENFORCED);
+    let path = ManagedPath::new(TRIAL).expect("managed");
+    fake.put(&ManagedFile { path, bytes: trial, mode: 0o600 }).expect("written");
+
+    let bench = Bench::on(fake, dir);
+    let lane = bench.lane();
+    lane.mailbox.ring(Reason::Start);
+    let done = bench.tools.board.wait_until(Duration::from_secs(20), |board| {
+        board.areas.iter().any(|a| matches!(a.verdict, Verdict::Compliant | Verdict::Remediated))
+    });
+    assert!(done, "{:?}", bench.tools.board.overview().areas);
+    assert!(bench.fake.content(ENFORCED).is_some() && bench.fake.content(TRIAL).is_none());
     bench.end(lane);
 }
 

@@ -83,7 +83,7 @@ impl Planner<'_> {
     fn at_rest(&mut self) -> Vec<Step> {
         let stale = self.facts.confirm.is_some().then(|| Step::remove(state::CONFIRM));
         let steps = match (&self.facts.confirmed, &self.facts.own) {
-            (Some(confirmed), Own::Confirmed) if self.wants(confirmed.hash) => vec![],
+            (Some(confirmed), Own::Confirmed) if self.wants(confirmed.hash) => self.marked(),
             (Some(_), Own::Confirmed) => {
                 self.change(self.facts.here.confirmed.as_ref().map(|c| c.ruleset.clone()))
             }
@@ -153,10 +153,17 @@ impl Planner<'_> {
         let line = format!("keep g{} as confirmed, for restoring and for boot", ruleset.number);
         let mut steps =
             vec![Step::put(line, state::file(state::CONFIRMED, &Confirmed { at: self.now.wall, ruleset }))];
-        if !self.facts.enforced {
-            steps.push(Step::put("from now on this host boots closed", state::marker()));
-        }
+        steps.extend(self.marked());
         steps
+    }
+
+    /// The mark that a host with a confirmed ruleset has. Who was killed between the two writes still lacks it, and a host
+    /// without it boots open once the confirmed ruleset is lost.
+    fn marked(&self) -> Vec<Step> {
+        if self.facts.enforced {
+            return vec![];
+        }
+        vec![Step::put("from now on this host boots closed", state::marker())]
     }
 
     /// The kernel does not show the confirmed ruleset: puts it back whole.
