@@ -16,7 +16,7 @@ use tenure_sys::clock;
 use tenure_sys::files::CheckedDir;
 use tenure_trust::admission::verify_machine;
 use tenure_trust::backup::object_root;
-use tenure_trust::vault_wire::{Answer, GenerationState, Open, RefusalCode, Request};
+use tenure_trust::vault_wire::{Answer, Open, RefusalCode, Request};
 use tenure_trust::{
     GenerationId, Hash, Object, Point, Receipt, RunId, Seal, SealClaims, SetName, Signed, Statement, View,
 };
@@ -182,7 +182,7 @@ impl Run<'_> {
         self.journal.step(RunStep::Opened { generation: keys.generation, sequence })?;
         if let Some(receipt) = sealed {
             // The answer to the seal was lost, or another run was faster: the slot is filled.
-            return self.receipted(&receipt, None, &mut channel, &store);
+            return self.receipted(&receipt, None, &store);
         }
         let stored = match self.stored(keys.generation) {
             Some(stored) => stored,
@@ -211,7 +211,7 @@ impl Run<'_> {
             Answer::Sealed { receipt } => receipt,
             other => return Err(transport::unexpected(&other)),
         };
-        self.receipted(&receipt, Some((signed.hash(), &seal)), &mut channel, &store)
+        self.receipted(&receipt, Some((signed.hash(), &seal)), &store)
     }
 
     fn open(&self, keys: &GenerationKeys, store: &KeyStore) -> Request {
@@ -346,7 +346,6 @@ impl Run<'_> {
         &mut self,
         text: &str,
         sent: Option<(Hash, &Seal)>,
-        channel: &mut Typed<'_>,
         store: &KeyStore,
     ) -> Result<SealFact, BackupError> {
         let vault = self.machine.vault(&self.spec.vault)?;
@@ -373,9 +372,13 @@ impl Run<'_> {
             unreadable: sent.map_or_else(|| self.unreadable(), |(_, seal)| seal.claims.unreadable),
         };
         self.journal.step(RunStep::Receipted(fact.clone()))?;
-        store.note_size(&self.spec.series.series, receipt.bytes);
+        let series = &self.spec.series.series;
+        store.note_size(series, receipt.bytes);
         // The slot is filled whatever comes of this; the next run tries again.
-        if let Ok(generations) = self.forget(channel, store)
+        let forgotten = store
+            .note_accepted(series, receipt.generation)
+            .and_then(|()| store.forget_gone(series, &receipt.gone, self.spec.slot.date));
+        if let Ok(generations) = forgotten
             && !generations.is_empty()
         {
             self.journal.step(RunStep::Forgot { generations })?;
@@ -389,21 +392,5 @@ impl Run<'_> {
             _ => None,
         };
         self.journal.find(of).unwrap_or(0)
-    }
-
-    /// Keys of older dates whose generations the vault no longer has.
-    fn forget(&self, channel: &mut Typed<'_>, store: &KeyStore) -> Result<Vec<GenerationId>, BackupError> {
-        let series = &self.spec.series.series;
-        let Answer::Inventory { generations } =
-            channel.ask(&Request::Inventory { series: series.clone() })?
-        else {
-            return Ok(Vec::new());
-        };
-        let gone = |id: &GenerationId| {
-            let there = generations.iter().find(|facts| facts.id == *id);
-            there.is_none_or(|facts| matches!(facts.state, GenerationState::Trash | GenerationState::Erasing))
-        };
-        let old = store.list(series)?.into_iter().filter(|id| id.date < self.spec.slot.date && gone(id));
-        old.map(|id| store.forget(series, id).map(|()| id)).collect()
     }
 }

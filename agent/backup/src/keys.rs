@@ -1,5 +1,6 @@
 //! A generation's keys on the host: one directory each, `/var/lib/tenure/keys/<owner>/<host>/<set>/<generation>/`. The
-//! password is written last, so a directory without one is a key that was never used.
+//! password is written last, so a directory without one is a key that was never used. `accepted` stands beside it once
+//! the vault has receipted a slot of the generation.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -17,6 +18,8 @@ use crate::escrow;
 
 const LIMIT: u64 = 256 << 10;
 const CACHE_LIMIT: u64 = 1 << 30;
+/// Says that the vault has receipted a slot.
+const ACCEPTED: &str = "accepted";
 /// Generations of one series that are looked at.
 const GENERATIONS: usize = 1000;
 
@@ -81,8 +84,12 @@ impl KeyStore {
     }
 
     fn is_whole(&self, series: &SeriesId, generation: GenerationId) -> bool {
+        self.has(series, generation, "password")
+    }
+
+    fn has(&self, series: &SeriesId, generation: GenerationId, name: &str) -> bool {
         BaseDir::open(&self.dir(series, generation))
-            .and_then(|dir| dir.exists(Path::new("password")))
+            .and_then(|dir| dir.exists(Path::new(name)))
             .unwrap_or(false)
     }
 
@@ -212,6 +219,42 @@ impl KeyStore {
         let _ = self.roots.put(&Put::own(&path, text.as_bytes(), 0o600));
     }
 
+    /// Remembers that the vault has receipted a slot of this generation; without its keys there is nothing to remember.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_accepted(&self, series: &SeriesId, generation: GenerationId) -> Result<(), BackupError> {
+        if !self.is_whole(series, generation) || self.has(series, generation, ACCEPTED) {
+            return Ok(());
+        }
+        Ok(self.roots.put(&Put::own(&self.dir(series, generation).join(ACCEPTED), b"", 0o600))?)
+    }
+
+    /// Forgets the keys of what a receipt states as gone, of dates before this one. A vault's word alone is not enough,
+    /// and what it merely does not name is kept: a later generation of the same weekday that is not gone must have been
+    /// accepted, by what this host has seen itself.
+    ///
+    /// # Errors
+    /// As [`KeyStore::list`] and [`KeyStore::forget`].
+    pub fn forget_gone(
+        &self,
+        series: &SeriesId,
+        gone: &[GenerationId],
+        before: Date,
+    ) -> Result<Vec<GenerationId>, BackupError> {
+        let known = self.list(series)?;
+        let follows = |old: GenerationId| {
+            known.iter().any(|new| {
+                *new > old
+                    && new.date.weekday() == old.date.weekday()
+                    && !gone.contains(new)
+                    && self.has(series, *new, ACCEPTED)
+            })
+        };
+        let old = known.iter().copied().filter(|id| id.date < before && gone.contains(id) && follows(*id));
+        old.map(|id| self.forget(series, id).map(|()| id)).collect()
+    }
+
     /// Overwrites and removes the keys of a generation; absent is fine.
     ///
     /// # Errors
@@ -219,7 +262,7 @@ impl KeyStore {
     pub fn forget(&self, series: &SeriesId, generation: GenerationId) -> Result<(), BackupError> {
         let dir = self.dir(series, generation);
         // The password first: without it nothing counts any more.
-        for name in ["password", "master", "key", "config", "escrow.json", "cache"] {
+        for name in ["password", "master", "key", "config", "escrow.json", "cache", ACCEPTED] {
             let path = dir.join(name);
             match overwrite(&path) {
                 Ok(()) => drop(self.roots.remove(&path)?),
@@ -254,39 +297,5 @@ pub(crate) fn private_dir(state: &Path, name: &str) -> Result<PathBuf, FileError
 }
 
 #[cfg(test)]
-mod tests {
-    use age::x25519;
-    use tenure_trust::{HostName, Owner, SetName, VaultName};
-
-    use super::*;
-
-    #[test]
-    fn a_lost_key_begins_the_next_number_and_forgotten_keys_are_gone() {
-        let state = tempfile::tempdir_in("/run").expect("root's directory");
-        let keys = KeyStore::open(state.path()).unwrap();
-        let series = SeriesId {
-            vault: VaultName::new("vault1").unwrap(),
-            host: HostName::new("web1").unwrap(),
-            owner: Owner::Host,
-            set: SetName::Server,
-        };
-        let recipients = [x25519::Identity::generate(), x25519::Identity::generate()]
-            .map(|identity| identity.to_public().to_string());
-        let date = jiff::civil::date(2026, 11, 23);
-        let of = |lost| keys.of_date(&series, date, lost, &recipients, Timestamp::UNIX_EPOCH).unwrap();
-        let first = of(0);
-        assert_eq!((first.generation.number, first.escrow.len()), (1, 2));
-        assert_eq!(of(0).config, first.config, "the same again");
-        assert_eq!(of(1).generation.number, 2, "the vault has another first");
-        assert_eq!(of(0).generation.number, 2, "and from then on");
-        let dir = state.path().join("keys/web1/web1/server/2026-11-23.2");
-        std::fs::write(dir.join("master"), "short").unwrap();
-        assert_eq!(of(0).generation.number, 3, "damaged is lost");
-        std::fs::remove_file(state.path().join("keys/web1/web1/server/2026-11-23.3/password")).unwrap();
-        assert_eq!(keys.list(&series).unwrap().len(), 2, "without a password it was never used");
-        keys.forget(&series, first.generation).unwrap();
-        assert!(keys.load(&series, first.generation).unwrap().is_none());
-        assert!(!state.path().join("keys/web1/web1/server/2026-11-23.1").exists());
-        keys.forget(&series, first.generation).unwrap();
-    }
-}
+#[path = "keys_tests.rs"]
+mod tests;

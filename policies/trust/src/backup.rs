@@ -363,7 +363,14 @@ pub struct Receipt {
     pub received: Timestamp,
     /// Seconds of uptime that the vault has witnessed in all.
     pub uptime_seconds: u64,
+    /// Generations of the series that have left their cell, the newest [`GONE`], oldest first: superseded, being erased
+    /// or erased. Their keys open nothing any more. What the vault merely does not have does not stand here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<GenerationId>,
 }
+
+/// The most generations that a receipt names as gone: of every cell some of the last.
+pub const GONE: usize = 64;
 
 impl Statement for Receipt {
     const KIND: Kind = Kind::Receipt;

@@ -5,16 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::civil::Weekday;
+use tenure_trust::backup::GONE;
 use tenure_trust::vault_wire::AsideReason;
 use tenure_trust::{GenerationId, Hash};
 
 use super::{Event, SlotKey};
 
-/// A series: its generations that are not erased, and the newest that it ever had.
+/// A series: its generations that are not erased, the newest that it ever had, and which were erased last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ring {
     generations: BTreeMap<GenerationId, Generation>,
     newest: Option<GenerationId>,
+    /// The newest that were erased.
+    erased: BTreeSet<GenerationId>,
 }
 
 /// One generation.
@@ -115,6 +118,14 @@ impl Ring {
         self.newest
     }
 
+    /// Those that have left their cell, the newest [`GONE`], oldest first. What never was here is not among them.
+    pub fn gone(&self) -> Vec<GenerationId> {
+        let leaving = self.iter().filter(|(_, g)| matches!(g.state, State::Superseded | State::Erasing));
+        let mut gone: Vec<_> = leaving.map(|(id, _)| id).chain(self.erased.iter().copied()).collect();
+        gone.sort_unstable();
+        gone.split_off(gone.len().saturating_sub(GONE))
+    }
+
     /// The copy of a cell.
     pub fn current(&self, cell: Weekday) -> Option<GenerationId> {
         let mut cells = self.iter().filter(|(id, g)| g.state == State::Current && cell_of(*id) == cell);
@@ -199,6 +210,10 @@ impl Ring {
             Event::Erased { .. } => {
                 self.within(id, |s| s == State::Erasing, "was erased without being told so")?;
                 self.generations.remove(&id);
+                self.erased.insert(id);
+                while self.erased.len() > GONE {
+                    self.erased.pop_first();
+                }
             }
         }
         Ok(())

@@ -97,6 +97,7 @@ impl Store {
                 sequence,
                 received: now,
                 uptime_seconds: signer.uptime,
+                gone: ring.gone(),
             };
             let receipt = signer.identity.sign(&receipt).to_json();
             let dir = opened.series.place(opened.generation);

@@ -1,0 +1,120 @@
+//! What a receipt states as gone: what has left its cell, also after a restart, and never what is merely absent.
+
+mod common;
+
+use common::*;
+use jiff::civil::{Date, date};
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use tenure_link::Identity;
+use tenure_policy::calendar::Zone;
+use tenure_sys::files::Roots;
+use tenure_trust::admission::verify_machine;
+use tenure_trust::vault_wire::Open;
+use tenure_trust::*;
+use tenure_vault::ring::{Rules, State};
+use tenure_vault::store::{Fault, Opened, Signer, Store, Terms};
+
+const MONDAY: Date = date(2026, 11, 23);
+
+/// A store that is opened anew for everything that is done with it.
+struct Disk {
+    dir: tempfile::TempDir,
+    identity: Identity,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir_in("/run").expect("these tests run as root");
+        let roots = Roots::new([dir.path()]).unwrap();
+        let identity = Identity::create(dir.path(), &roots, &host("vault1")).unwrap();
+        Self { dir, identity }
+    }
+
+    fn store(&self) -> Store {
+        Store::open(&self.dir.path().join("store"), vault_name()).unwrap().0
+    }
+
+    /// A run of 06:00 and its receipt.
+    fn run(&self, day: i64) -> Receipt {
+        let slot = slot(day, "06:00");
+        let (store, terms) = (self.store(), terms(RECIPIENTS));
+        let opened = store.open_generation(&terms, &open(slot.clone()), moment(&slot)).unwrap();
+        self.fill(&store, &terms, &opened, &slot)
+    }
+
+    fn fill(&self, store: &Store, terms: &Terms, opened: &Opened, slot: &SlotId) -> Receipt {
+        let mut objects = frozen();
+        let mut upto = 0;
+        for kind in [ObjectKind::Data, ObjectKind::Index, ObjectKind::Snapshot] {
+            let bytes = format!("{kind:?} of {slot}").into_bytes();
+            let object = object(kind, &bytes);
+            let mut incoming = store.begin_put(terms, opened, &object).unwrap();
+            incoming.write(&bytes).unwrap();
+            upto = store.finish_put(opened, incoming, moment(slot)).unwrap();
+            objects.push(object);
+        }
+        let snapshot = objects.last().expect("three").name;
+        let seal = seal(slot, opened.generation, &objects, snapshot, upto);
+        let text = Signed::new(&seal, &[&key(10)]).to_json();
+        let signer = Signer { identity: &self.identity, uptime: 1 };
+        let taken = store.seal(terms, opened, &text, &key(10).public(), signer, moment(slot)).unwrap();
+        verify_machine(&self.identity.public().key, taken.receipt.as_bytes()).expect("the vault signed it")
+    }
+
+    /// The turn of the next morning, up to its end.
+    fn turn(&self, day: i64) {
+        let store = self.store();
+        let series = store.get(&id_of()).expect("it lies there");
+        let now = moment(&slot(day + 1, "05:00"));
+        series.change(now, |ring| Ok((ring.due(&rules(), now, None), ()))).unwrap();
+        series.erasing().into_iter().for_each(|id| drop(series.erase(id, now).unwrap()));
+    }
+
+    fn state(&self, id: GenerationId) -> Option<State> {
+        self.store().get(&id_of()).and_then(|series| series.ring().get(id).map(|g| g.state))
+    }
+}
+
+fn id_of() -> SeriesId {
+    series("web1", None)
+}
+
+fn slot(day: i64, at: &str) -> SlotId {
+    let date = MONDAY.checked_add(day.days()).unwrap();
+    SlotId { series: id_of(), date, at: at.parse().unwrap(), manual: false }
+}
+
+fn moment(slot: &SlotId) -> Timestamp {
+    rules().moment(slot.date, tenure_vault::ring::SlotKey::of(slot))
+}
+
+fn rules() -> Rules {
+    Rules {
+        at: ["06:00", "14:00"].map(|at| at.parse().unwrap()).to_vec(),
+        catch_up: SignedDuration::from_hours(6),
+        zone: Zone::named("Europe/Amsterdam").unwrap(),
+    }
+}
+
+fn terms(recipients: [&str; 2]) -> Terms {
+    let recipients = recipients.map(str::to_owned).to_vec();
+    Terms { fleet: fleet(), rules: rules(), quota: 1 << 30, keep_free: 0, recipients }
+}
+
+#[test]
+fn a_receipt_states_what_has_left_its_cell_and_never_what_is_absent() {
+    let disk = Disk::new();
+    let old = disk.run(0).generation;
+    disk.turn(0);
+    let monday = disk.run(7);
+    assert_eq!(monday.gone, [], "the older one is the copy of its cell still");
+    disk.turn(7);
+    assert_eq!((disk.state(old), disk.state(monday.generation)), (None, Some(State::Current)));
+    let tuesday = disk.run(8);
+    assert_eq!(tuesday.gone, [old]);
+    disk.turn(8);
+    let wednesday = disk.run(9);
+    assert_eq!(wednesday.gone, [old], "it is said again: the receipt before may have been lost");
+    // The same host at a vault whose disk is not there: it holds one generation and states nothing of the others.
+    assert_eq!(Disk::new().run(9).gone, []);
+}
