@@ -22,7 +22,7 @@ use crate::in_force::InForce;
 use crate::policy::Source;
 use crate::records::{self, Recorder};
 use crate::server::{self, Limits};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::vault::{Machine, Vault};
 use crate::witness::Witness;
 use crate::{journal, keys};
@@ -201,10 +201,12 @@ impl Serving {
         let failed = |doing: &str, e: &dyn std::error::Error| Failure::of(doing, e);
         let policy = &in_force.policy;
         let root = PathBuf::from(policy.store.as_str());
-        let (store, notes) = Store::open(&root, policy.vault.clone()).map_err(|e| {
-            let hint = e.hint();
-            failed("cannot open the store", &e).hint(hint)
-        })?;
+        let (store, notes) = store::claim(&paths.state, &root, &policy.vault)
+            .and_then(|()| Store::open(&root, policy.vault.clone()))
+            .map_err(|e| {
+                let hint = e.hint();
+                failed("cannot open the store", &e).hint(hint)
+            })?;
         let writable = Roots::new([&paths.state]).map_err(|e| failed("cannot keep the vault's key", &e))?;
         let read = Identity::read(&paths.state, &config.host);
         let identity = match read.map_err(|e| failed("cannot read the vault's key", &e))? {

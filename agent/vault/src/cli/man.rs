@@ -20,7 +20,7 @@ writable by nobody else.
 Which keys may sign this vault's policy. A person places it; the vault never writes it.
 .TP
 /var/lib/tenure-vault
-State: keys, the policy that was taken, the witnessed clock, the chain of records.
+State: keys, the policy that was taken, the witnessed clock, the chain of records; stores.json says which store was used.
 .SH SEE ALSO
 .BR tenure (1),
 .BR tenure-agent (8),

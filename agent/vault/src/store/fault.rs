@@ -35,6 +35,14 @@ pub enum Fault {
     /// A decision of our own does not fit the journal.
     #[error("an event does not fit the journal")]
     Broken(#[from] Broken),
+    /// The store that the policy names is not the one that was used there.
+    #[error("the store {} {why}: it is not the one used before; is the disk mounted?", text::path(path))]
+    NotOurs {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The directory of the store cannot be used.
     #[error("cannot use the store")]
     File(#[from] tenure_sys::files::FileError),
@@ -59,6 +67,10 @@ impl Fault {
             Self::Damaged { .. } | Self::Broken(_) => {
                 "restore the journal from a copy; until then nothing of this series is changed or erased"
             }
+            Self::NotOurs { .. } => {
+                "mount it; where that store is gone for good, remove stores.json in the vault's state \
+                 (/var/lib/tenure-vault) and a new one begins: no copy of the old one is there then"
+            }
             Self::File(_) => "check owner and mode of the path named",
         }
     }
@@ -70,7 +82,7 @@ impl Fault {
             Self::Disk { source, .. } if is_full(source) => {
                 VaultRefusal { code: RefusalCode::Disk, what: "the vault's disk is full".into() }
             }
-            Self::Disk { .. } | Self::File(_) => {
+            Self::Disk { .. } | Self::NotOurs { .. } | Self::File(_) => {
                 VaultRefusal { code: RefusalCode::Disk, what: "the vault could not write or read".into() }
             }
             Self::Damaged { .. } | Self::Broken(_) => {

@@ -5,6 +5,7 @@ mod books;
 mod entry;
 mod fault;
 mod lines;
+mod marker;
 mod opening;
 mod place;
 mod put;
@@ -23,6 +24,7 @@ use tenure_trust::{FleetName, Owner, SeriesId, VaultName};
 
 pub use books::Books;
 pub use fault::Fault;
+pub use marker::claim;
 pub use opening::{Brought, Opened};
 pub use place::beneath;
 pub use put::Incoming;

@@ -8,6 +8,8 @@ use crate::ring::SlotKey;
 
 /// The directory for what is not whole yet, on the store's own file system. No owner can have this name.
 pub(super) const TMP: &str = ".tmp";
+/// Tells this store from others ([`super::marker`]).
+pub(super) const MARKER: &str = ".store.json";
 /// The journal of a series.
 pub(super) const SERIES_JOURNAL: &str = "series.journal";
 
