@@ -164,7 +164,8 @@ impl KeyStore {
     }
 
     /// The keys for a date: those that there are, else new ones. `lost` is a number whose keys this host does not have
-    /// although the vault has opened it: the next number begins.
+    /// although the vault has opened it: the next number begins. So it does when the policy names a recipient that does
+    /// not have the password: whom a generation is for is frozen when it begins.
     ///
     /// # Errors
     /// As [`KeyStore::load`] and [`KeyStore::make`].
@@ -179,6 +180,7 @@ impl KeyStore {
         let newest = self.list(series)?.into_iter().rfind(|id| id.date == date && id.number > lost);
         if let Some(id) = newest
             && let Some(keys) = self.load(series, id)?
+            && recipients.iter().all(|name| keys.escrow.iter().any(|known| known.recipient == *name))
         {
             return Ok(keys);
         }

@@ -49,6 +49,25 @@ fn a_lost_key_begins_the_next_number_and_forgotten_keys_are_gone() {
     assert!(!state.path().join("keys/web1/web1/server/2026-11-23.1").exists(), "nothing to remember");
 }
 
+#[test]
+fn a_recipient_who_is_new_in_the_policy_begins_the_next_number() {
+    let state = tempfile::tempdir_in("/run").expect("root's directory");
+    let keys = KeyStore::open(state.path()).unwrap();
+    let ([first, second], [third, _]) = (recipients(), recipients());
+    let of = |recipients: &[&String]| {
+        let recipients: Vec<String> = recipients.iter().map(|name| (*name).clone()).collect();
+        let date = date(2026, 11, 23);
+        keys.of_date(&series(), date, 0, &recipients, Timestamp::UNIX_EPOCH).unwrap()
+    };
+    assert_eq!(of(&[&first, &second]).generation.number, 1);
+    assert_eq!(of(&[&second, &first]).generation.number, 1, "in whatever order");
+    let next = of(&[&first, &third]);
+    assert_eq!(next.generation.number, 2);
+    assert_eq!(next.escrow.iter().map(|e| &e.recipient).collect::<Vec<_>>(), [&first, &third]);
+    assert_eq!(of(&[&first, &third]).generation.number, 2, "and from then on");
+    assert_eq!(of(&[&third]).generation.number, 2, "one who left the policy has it until the date is over");
+}
+
 /// Two Mondays and the Tuesday after them; the receipt is one of that Tuesday.
 #[test]
 fn keys_are_forgotten_for_what_a_receipt_states_and_never_for_what_is_absent() {

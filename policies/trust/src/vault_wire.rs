@@ -202,7 +202,7 @@ impl RefusalCode {
             }
             Self::SlotTaken => "nothing to do: the slot holds a copy",
             Self::NoEscrow => {
-                "name two recovery recipients in the policy; a new one counts from the next generation on"
+                "publish one policy to host and vault that names at least two recovery recipients"
             }
             Self::BadOrder => "sign the order with keys that the root names",
             Self::Disk => "look at the vault's disk",

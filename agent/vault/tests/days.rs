@@ -1,4 +1,5 @@
-//! What a receipt states as gone: what has left its cell, also after a restart, and never what is merely absent.
+//! A store over days: what its receipts state as gone, also after a restart and never what is merely absent; and a date
+//! whose recovery recipients change.
 
 mod common;
 
@@ -9,7 +10,7 @@ use tenure_link::Identity;
 use tenure_policy::calendar::Zone;
 use tenure_sys::files::Roots;
 use tenure_trust::admission::verify_machine;
-use tenure_trust::vault_wire::Open;
+use tenure_trust::vault_wire::{AsideReason, Escrow, Open, RefusalCode};
 use tenure_trust::*;
 use tenure_vault::ring::{Rules, State};
 use tenure_vault::store::{Fault, Opened, Signer, Store, Terms};
@@ -61,11 +62,11 @@ impl Disk {
         verify_machine(&self.identity.public().key, taken.receipt.as_bytes()).expect("the vault signed it")
     }
 
-    /// The turn of the next morning, up to its end.
-    fn turn(&self, day: i64) {
+    /// The turn of a morning, up to its end.
+    fn turn(&self, day: i64, at: &str) {
         let store = self.store();
         let series = store.get(&id_of()).expect("it lies there");
-        let now = moment(&slot(day + 1, "05:00"));
+        let now = moment(&slot(day, at));
         series.change(now, |ring| Ok((ring.due(&rules(), now, None), ()))).unwrap();
         series.erasing().into_iter().for_each(|id| drop(series.erase(id, now).unwrap()));
     }
@@ -105,16 +106,55 @@ fn terms(recipients: [&str; 2]) -> Terms {
 fn a_receipt_states_what_has_left_its_cell_and_never_what_is_absent() {
     let disk = Disk::new();
     let old = disk.run(0).generation;
-    disk.turn(0);
+    disk.turn(1, "05:00");
     let monday = disk.run(7);
     assert_eq!(monday.gone, [], "the older one is the copy of its cell still");
-    disk.turn(7);
+    disk.turn(8, "05:00");
     assert_eq!((disk.state(old), disk.state(monday.generation)), (None, Some(State::Current)));
     let tuesday = disk.run(8);
     assert_eq!(tuesday.gone, [old]);
-    disk.turn(8);
+    disk.turn(9, "05:00");
     let wednesday = disk.run(9);
     assert_eq!(wednesday.gone, [old], "it is said again: the receipt before may have been lost");
     // The same host at a vault whose disk is not there: it holds one generation and states nothing of the others.
     assert_eq!(Disk::new().run(9).gone, []);
+}
+
+#[test]
+fn a_new_recipient_is_refused_in_the_open_number_and_begins_the_next_one() {
+    const NEW: [&str; 2] = ["age1first", "age1third"];
+    let next = |number, at: &str, recipients: [&str; 2]| {
+        let asked = open(slot(0, at));
+        let text = asked.escrow[0].text.clone();
+        let escrow = recipients.map(|recipient| Escrow { recipient: recipient.into(), text: text.clone() });
+        Open { number, escrow: escrow.to_vec(), ..asked }
+    };
+    let begin =
+        |disk: &Disk, asked: &Open| disk.store().open_generation(&terms(NEW), asked, moment(&asked.slot));
+    for filled in [true, false] {
+        let disk = Disk::new();
+        let one = disk.run(0).generation;
+        for recipients in [RECIPIENTS, NEW] {
+            let code = match begin(&disk, &next(1, "14:00", recipients)).unwrap_err() {
+                Fault::Refused(refusal) => refusal.code,
+                other => unreachable!("{other}"),
+            };
+            let expected = if recipients == NEW { RefusalCode::Frozen } else { RefusalCode::NoEscrow };
+            assert_eq!(code, expected);
+        }
+        let (store, asked) = (disk.store(), next(2, "14:00", NEW));
+        let opened = store.open_generation(&terms(NEW), &asked, moment(&asked.slot)).unwrap();
+        let two = opened.generation;
+        assert_eq!((one.number, two.number, two.date), (1, 2, one.date));
+        if filled {
+            let receipt = disk.fill(&store, &terms(NEW), &opened, &asked.slot);
+            assert_eq!(receipt.generation, two);
+        }
+        drop(store);
+        disk.turn(1, "07:00");
+        let aside = if filled { (one, AsideReason::Replaced) } else { (two, AsideReason::Failed) };
+        let current = if filled { two } else { one };
+        assert_eq!(disk.state(aside.0), Some(State::Aside(aside.1)));
+        assert_eq!(disk.state(current), Some(State::Current), "what was accepted of the date is its copy");
+    }
 }
