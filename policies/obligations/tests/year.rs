@@ -1,5 +1,6 @@
 //! A year in a second: schedule and judge over virtual time, through both changes of clocks, month ends, the leap day,
-//! forty hours without the machine and a clock forty days ahead. Calendar vectors come from Python's standard library.
+//! forty hours without the machine, a vault away for most of a window and a clock forty days ahead. Calendar vectors come
+//! from Python's standard library.
 
 #[cfg(test)]
 mod fleet;
@@ -87,6 +88,8 @@ struct World {
     now: Timestamp,
     /// The host is on.
     on: bool,
+    /// The vault can be reached.
+    reached: bool,
     /// By how much the host's clock is ahead.
     ahead: SignedDuration,
     rows: Vec<Obligation>,
@@ -132,6 +135,7 @@ impl World {
             missed: BTreeSet::new(),
             now,
             on: true,
+            reached: true,
             ahead: SignedDuration::ZERO,
             rows: Vec::new(),
             changes: Vec::new(),
@@ -183,12 +187,13 @@ impl World {
     /// A run that takes no time; the vault takes only dates that are open by its own clock.
     fn run(&mut self, slot: SlotId) {
         let open = schedule::moment(&self.zone, &slot) <= self.now && self.now < self.zone.closes(slot.date);
-        if !open {
+        if !open || !self.reached {
             let tries = match self.ledger.known.get(&slot).map(|known| known.what) {
                 Some(What::Failed { tries }) => tries + 1,
                 _ => 1,
             };
-            let why = "the date is not open at the vault".to_owned();
+            let why = if open { "the vault does not answer" } else { "the date is not open at the vault" };
+            let why = why.to_owned();
             return self.know(slot, What::Failed { tries }, HostSlotState::Failed { why });
         }
         self.seals.entry(slot.clone()).or_default().push(self.now);
@@ -335,6 +340,17 @@ fn year(zone: &str) {
     );
     assert!(!off.is_empty());
 
+    // the vault away for all but the end of a night's window: due all the time, then made good
+    world.until("2027-06-21T00:30:00Z");
+    world.reached = false;
+    for moment in ["2027-06-21T00:35:00Z", "2027-06-21T02:10:00Z", "2027-06-21T03:50:00Z"] {
+        world.until(moment);
+        assert_eq!(world.state("backup.nightly"), State::Due, "{moment}: {}", world.why("backup.nightly"));
+    }
+    world.reached = true;
+    world.until("2027-06-21T04:25:00Z");
+    assert_eq!(world.state("backup.nightly"), State::Met, "{}", world.why("backup.nightly"));
+
     // the host's clock forty days ahead for a day and a half
     world.until("2027-09-07T00:00:00Z");
     world.ahead = SignedDuration::from_hours(24 * 40);
@@ -369,6 +385,7 @@ fn slots_are_those_of_the_calendar(world: &World) {
                 let slot = SlotId { series: series.series.clone(), date, at: *time, manual: false };
                 let disturbed = |from, to| due > at(from) && due < at(to);
                 let odd = disturbed("2027-06-10T09:00:00Z", "2027-06-12T02:00:01Z")
+                    || disturbed("2027-06-21T00:29:59Z", "2027-06-21T03:50:00Z")
                     || disturbed("2027-09-06T19:00:00Z", "2027-09-08T12:00:01Z");
                 match world.seals.get(&slot).map(Vec::as_slice) {
                     Some([once]) if *once == due => kept += 1,

@@ -170,9 +170,8 @@ fn standing(desired: &Scheduled, facts: &Facts, now: Timestamp) -> Vec<Finding> 
         let slot = format!("{} {}", fact.slot.date, fact.slot.at);
         match &fact.state {
             SlotState::Failed { why } => {
-                let again = now
-                    < schedule::window_ends(&desired.zone, &fact.slot, desired.section.catch_up_seconds)
-                    && fact.tries < schedule::MOST_TRIES;
+                let again =
+                    now < schedule::window_ends(&desired.zone, &fact.slot, desired.section.catch_up_seconds);
                 let then = if again { "; it is tried again" } else { "" };
                 findings.push(finding(
                     "backup-failed",

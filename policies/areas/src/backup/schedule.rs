@@ -15,8 +15,8 @@ use tenure_trust::{SeriesId, SlotId, SlotTime};
 
 /// So many days back a slot that nobody recorded is still looked for.
 pub const HORIZON_DAYS: i64 = 10;
-/// A slot whose runs failed is tried again at most so often in all.
-pub const MOST_TRIES: u32 = 8;
+/// The longest pause between two runs of a slot.
+pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(30);
 
 /// Something that the schedule asks for at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,13 +96,11 @@ pub fn window_ends(zone: &Zone, slot: &SlotId, catch_up_seconds: u64) -> Timesta
     later(moment(zone, slot), seconds(catch_up_seconds))
 }
 
-/// How long after a failed run the next one of the slot begins.
+/// How long after a failed run the next one of the slot begins: a minute at first, doubling. Only the window bounds how
+/// often a slot is tried: who cannot reach the vault for most of it fills the slot in what is left.
 pub fn pause_after(tries: u32) -> SignedDuration {
-    match tries {
-        0 | 1 => SignedDuration::from_mins(1),
-        2 => SignedDuration::from_mins(5),
-        _ => SignedDuration::from_mins(15),
-    }
+    let doubled = SignedDuration::from_mins(1 << tries.saturating_sub(1).min(10));
+    doubled.min(LONGEST_PAUSE)
 }
 
 /// Everything that is due at this moment, series in the order of the section and slots by time; at the end one
@@ -122,7 +120,7 @@ pub fn due(section: &BackupSection, ledger: &Ledger, now: Timestamp, zone: &Zone
             let open = Some(at) == newest && now < later(at, seconds(section.catch_up_seconds));
             match ledger.of(&slot, now) {
                 Some(What::Sealed | What::Running | What::Missed) => {}
-                Some(What::Failed { tries }) if open && tries < MOST_TRIES => {
+                Some(What::Failed { tries }) if open => {
                     let again = ledger.known.get(&slot).map_or(now, |k| later(k.at, pause_after(tries)));
                     if again <= now { due.push(Due::Run(slot)) } else { until(again) }
                 }

@@ -182,15 +182,25 @@ fn slots_before_the_admission_are_not_expected() {
 }
 
 #[test]
-fn a_failed_run_is_repeated_inside_the_window_and_not_for_ever() {
+fn a_failed_run_is_repeated_until_its_window_ends_and_no_longer() {
     let mut host = Host::new("Europe/Amsterdam", 4, at("2026-11-23T04:00:00Z"));
     let mut now = at("2026-11-23T05:00:00Z");
+    let mut begun = Vec::new();
     while now < at("2026-11-23T12:30:00Z") {
-        now = host.pass(now, false);
+        let before = host.changes.len();
+        let wake = host.pass(now, false);
+        let six =
+            |slot: &SlotId| slot.at.to_string() == "06:00" && slot.series == host.section.series[0].series;
+        if host.changes[before..].iter().any(|(slot, _)| six(slot)) {
+            begun.push(now.duration_since(at("2026-11-23T05:00:00Z")).as_mins());
+        }
+        now = wake;
     }
-    let six: Vec<u32> =
-        host.runs.iter().filter(|(s, _)| s.at.to_string() == "06:00").map(|(_, n)| *n).collect();
-    assert_eq!(six, [MOST_TRIES, MOST_TRIES]);
+    assert_eq!(
+        begun,
+        [0, 1, 3, 7, 15, 31, 61, 91, 121, 151, 181, 211],
+        "and not at 241: four hours are over"
+    );
     // It stays failed: nobody calls it missed on top.
     host.pass(at("2026-11-24T04:30:00Z"), true);
     assert!(
@@ -199,6 +209,38 @@ fn a_failed_run_is_repeated_inside_the_window_and_not_for_ever() {
             .iter()
             .any(|(s, k)| s.at.to_string() == "06:00" && matches!(k.what, What::Failed { .. }))
     );
+}
+
+#[test]
+fn a_vault_that_was_away_for_most_of_a_window_costs_no_slot() {
+    for minutes in [90, 180, 209, 238] {
+        let start = at("2026-11-23T05:00:00Z");
+        let back = later(start, SignedDuration::from_mins(minutes));
+        let mut host = Host::new("Europe/Amsterdam", 4, at("2026-11-23T04:59:00Z"));
+        let mut now = start;
+        while now < at("2026-11-23T12:30:00Z") {
+            now = host.pass(now, now >= back);
+        }
+        let six = host.ledger.known.iter().filter(|(slot, _)| slot.at.to_string() == "06:00");
+        let sealed: Vec<i64> = six
+            .filter(|(_, known)| known.what == What::Sealed)
+            .map(|(_, known)| known.at.duration_since(back).as_mins())
+            .collect();
+        let most = LONGEST_PAUSE.as_mins();
+        match minutes {
+            238 => assert!(sealed.is_empty(), "what is left is shorter than a pause: {sealed:?}"),
+            _ => {
+                assert!(sealed.len() == 2 && sealed.iter().all(|late| *late <= most), "{minutes}: {sealed:?}")
+            }
+        }
+    }
+}
+
+#[test]
+fn pauses_double_up_to_the_longest() {
+    let minutes = |tries| pause_after(tries).as_mins();
+    assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(minutes), [1, 1, 2, 4, 8, 16, 30, 30]);
+    assert_eq!([31, 32, 63, 64, 65, 200, u32::MAX].map(minutes), [30; 7]);
 }
 
 #[test]
