@@ -202,16 +202,15 @@ impl KeyStore {
         Ok(self.roots.put(&Put::own(&self.dir(series, id).join("cache"), bytes, 0o600))?)
     }
 
-    /// Bytes of the series' last sealed generation, and a fifth more: what the next one may need. Unknown is a mebibyte.
+    /// Bytes of the series' last sealed generation, which the next one will need again; the vault adds what it may grow by.
+    /// Unknown is a mebibyte.
     pub fn last_size(&self, series: &SeriesId) -> u64 {
         let dir = CheckedDir::open(&self.root.join(series.path()));
         let text = dir
             .and_then(|dir| dir.read(Path::new("last-size"), 32))
             .map(|file| file.bytes)
             .unwrap_or_default();
-        let size: u64 =
-            std::str::from_utf8(&text).ok().and_then(|t| t.trim().parse().ok()).unwrap_or(1 << 20);
-        size.saturating_add(size / 5)
+        std::str::from_utf8(&text).ok().and_then(|t| t.trim().parse().ok()).unwrap_or(1 << 20)
     }
 
     /// Remembers it. An estimate that cannot be kept is only a worse one.

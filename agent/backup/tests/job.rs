@@ -22,6 +22,7 @@ use tenure_link::Identity;
 use tenure_policy::bundles::{SeriesSection, VaultPlace};
 use tenure_policy::scalars::AbsolutePath;
 use tenure_sys::files::Roots;
+use tenure_trust::vault_wire::RefusalCode;
 use tenure_trust::*;
 use tenure_vault::in_force::InForce;
 use tenure_vault::keys::public_text;
@@ -65,8 +66,13 @@ impl Site {
 
     /// The vault takes a policy with these recipients.
     fn enforce(&self, recipients: &[String]) {
+        self.enforce_with(recipients, 1 << 30);
+    }
+
+    /// The same, with so many bytes for each owner.
+    fn enforce_with(&self, recipients: &[String], quota: u64) {
         let mut policy = common::policy(&self.bench.dir.path().join("store"));
-        policy.recipients = recipients.to_vec();
+        (policy.recipients, policy.quota_bytes) = (recipients.to_vec(), quota);
         policy.series.iter_mut().for_each(|section| section.series.set = SetName::Nightly);
         let book = self.machine.admitted.clone();
         let in_force = InForce::new(Verified::local(policy), book, root()).unwrap();
@@ -179,4 +185,25 @@ fn a_recipient_who_is_new_in_the_policy_costs_the_date_no_copy() {
     }
     let known = site.keys().load(&id_of(), one.generation).unwrap();
     assert!(known.is_some(), "what was copied before can still be opened");
+}
+
+#[test]
+fn a_fifth_more_than_the_last_copy_is_room_enough() {
+    let site = Site::new();
+    let [first, second] = slots();
+    site.run("run-1", &first, &site.recipients).unwrap();
+    let last = site.keys().last_size(&id_of());
+    // The next number is a whole copy beside the first; the vault counts what it holds and a fifth more than that.
+    let next = [site.recipients[0].clone(), recipient()];
+    let full = |quota| {
+        site.enforce_with(&next, quota);
+        site.run(&format!("run-of-{quota}"), &second, &next)
+    };
+    let room = last + last + last / 5;
+    let refused = full(room - 1).unwrap_err();
+    assert!(
+        matches!(&refused, BackupError::Refused(refusal) if refusal.code == RefusalCode::NoRoom),
+        "{refused}"
+    );
+    assert_eq!(full(room + 64).unwrap().generation.number, 2);
 }

@@ -74,7 +74,8 @@ pub struct Open {
     pub key: String,
     /// The generation's password for each recovery recipient; at least two.
     pub escrow: Vec<Escrow>,
-    /// Bytes that will be needed, as the host expects.
+    /// Bytes that will be needed, as the host expects: those of its last sealed generation. The vault wants room for a
+    /// fifth more.
     pub estimate: u64,
 }
 
