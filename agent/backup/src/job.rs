@@ -161,13 +161,21 @@ impl Run<'_> {
         let first = store.of_date(series, self.spec.slot.date, lost, &self.spec.recipients, clock::wall())?;
         self.journal.step(RunStep::KeyMade { generation: first.generation })?;
         let link = Link::connect(self.machine, &self.spec.vault)?;
-        let (keys, mut channel, sequence, sealed) = loop {
+        let (keys, mut channel, sequence) = loop {
             let keys =
                 store.of_date(series, self.spec.slot.date, lost, &self.spec.recipients, clock::wall())?;
             let mut channel = link.typed()?;
             match channel.ask(&self.open(&keys, &store)) {
-                Ok(Answer::Opened { generation, sequence, sealed }) if generation == keys.generation => {
-                    break (keys, channel, sequence, sealed);
+                Ok(Answer::Opened { generation, sequence, sealed: Some(receipt) }) => {
+                    // The answer to the seal was lost, or another run was faster: the slot is filled, perhaps in a number
+                    // whose keys this host has no more; recipients can open it still.
+                    self.journal.step(RunStep::Opened { generation, sequence })?;
+                    return self.receipted(&receipt, None, &store);
+                }
+                Ok(Answer::Opened { generation, sequence, sealed: None })
+                    if generation == keys.generation =>
+                {
+                    break (keys, channel, sequence);
                 }
                 Ok(other) => return Err(transport::unexpected(&other)),
                 Err(BackupError::Refused(refusal))
@@ -180,10 +188,6 @@ impl Run<'_> {
             }
         };
         self.journal.step(RunStep::Opened { generation: keys.generation, sequence })?;
-        if let Some(receipt) = sealed {
-            // The answer to the seal was lost, or another run was faster: the slot is filled.
-            return self.receipted(&receipt, None, &store);
-        }
         let stored = match self.stored(keys.generation) {
             Some(stored) => stored,
             None => self.store(&link, &keys, &store, sequence)?,
