@@ -7,6 +7,7 @@ pub mod config;
 pub mod in_force;
 pub mod journal;
 pub mod keys;
+pub mod orders;
 pub mod policy;
 pub mod records;
 pub mod ring;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::cli::{Exit, Failure};
 use crate::config::{Config, ROOT, STATE, Source as From};
 use crate::in_force::InForce;
+use crate::orders::Orders;
 use crate::policy::Source;
 use crate::records::{self, Recorder};
 use crate::server::{self, Limits};
@@ -109,6 +110,9 @@ async fn serve(
     [term, int]: [&mut Signal; 2],
 ) -> Result<Exit, Failure> {
     tell(&[sd_notify::NotifyState::Ready]);
+    let orders = Orders::open(&paths.state, config.drop_dir(&paths.places()))
+        .map_err(|e| Failure::of("cannot read which orders were dealt with", &e))?;
+    let orders = Arc::new(orders);
     let mut next: Option<Arc<InForce>> = None;
     loop {
         let in_force = loop {
@@ -164,8 +168,11 @@ async fn serve(
             }
             ticks += 1;
             if ticks.is_multiple_of(TURN) {
-                let vault = serving.vault.clone();
-                tokio::task::spawn_blocking(move || vault.turn());
+                let (vault, orders) = (serving.vault.clone(), orders.clone());
+                tokio::task::spawn_blocking(move || {
+                    orders.look(&vault);
+                    vault.turn();
+                });
             }
         };
         if stopped {

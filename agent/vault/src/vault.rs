@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tenure_link::Identity;
 use tenure_policy::bundles::VaultPolicy;
-use tenure_trust::admission::verify_order;
+use tenure_sys::text;
+use tenure_trust::order::{MAX_REASON, verify_clear};
 use tenure_trust::vault_wire::{Open, RefusalCode, VaultFacts, VaultRefusal};
-use tenure_trust::{Hash, MachineRole, OrderKind, SeriesId};
+use tenure_trust::{Hash, MachineRole, Refused, SeriesId};
 use tokio::sync::watch;
 
 use crate::in_force::{InForce, Peer};
@@ -145,20 +146,30 @@ impl Vault {
     /// A signed order, whoever brings it.
     ///
     /// # Errors
-    /// `BadOrder` when nobody entitled signed it, or what it orders cannot be.
-    pub fn order(&self, text: &str) -> Result<(), Fault> {
+    /// `BadOrder` when nobody entitled signed it, or what it orders cannot be; `Busy` when it may be later.
+    pub fn order(&self, order: &str) -> Result<(), Fault> {
         let bad = |why: String| Fault::refused(RefusalCode::BadOrder, why);
-        let order = verify_order(&self.in_force().root, text.as_bytes()).map_err(|e| bad(e.to_string()))?;
-        let OrderKind::Clear { series, generation } = &order.what else {
-            return Err(bad("this order is not for a vault's series".into()));
-        };
-        let id = SeriesId::from_path(self.store.vault().clone(), series).map_err(|e| bad(e.to_string()))?;
-        let series = self.store.get(&id).ok_or_else(|| bad("there is no such series".into()))?;
         let now = self.now()?;
+        let held = self.in_force();
+        let clear = verify_clear(&held.root, Some(self.store.vault()), now, order.as_bytes()).map_err(
+            |why| match why {
+                // One of the two clocks is wrong: later it may be right.
+                Refused::NotYetValid { .. } => Fault::refused(RefusalCode::Busy, why.to_string()),
+                _ => bad(why.to_string()),
+            },
+        )?;
+        let series = self.store.get(&clear.series).ok_or_else(|| bad("there is no such series".into()))?;
         let events = series.change(now, |ring| {
-            let events = ring.clear(*generation, order.hash(), now)?;
+            let events = ring.clear(clear.generation, clear.order, now)?;
             Ok((events.clone(), events))
         })?;
+        let said = text::neutral(clear.reason.as_bytes(), MAX_REASON);
+        journal::notice(&format!("{} {}: cleared by an order: {said}", series.id, clear.generation));
+        let payload = json!({
+            "series": series.id, "generation": clear.generation, "order": clear.order, "by": clear.by,
+            "reason": said,
+        });
+        self.recorder.event("cleared", payload, held.version());
         self.tell(&series, &events);
         self.erase(&series);
         Ok(())

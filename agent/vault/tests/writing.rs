@@ -272,9 +272,7 @@ async fn messages_out_of_place_and_orders_by_nobody_are_refused() {
     let foreign = Request::Inventory { series: series("web2", None) };
     assert_eq!(typed.refused(&foreign).await, RefusalCode::ForeignSeries);
     assert_eq!(typed.refused(&Request::Order { order: "{}".into() }).await, RefusalCode::BadOrder);
-    let what =
-        OrderKind::Clear { series: series("web1", None).path(), generation: "2026-11-23.1".parse().unwrap() };
-    let order = Order { schema: 1, fleet: fleet(), issued: Default::default(), what, reason: "so".into() };
+    let order = clear(&series("web1", None), "2026-11-23.1".parse().unwrap());
     for seed in [10, 1] {
         let order = Signed::new(&order, &[&key(seed)]).to_json();
         assert_eq!(typed.refused(&Request::Order { order }).await, RefusalCode::BadOrder);

@@ -45,7 +45,7 @@ impl From<Role> for MachineRole {
 
 /// Keys to sign with.
 #[derive(Debug, clap::Args)]
-struct Keys {
+pub(crate) struct Keys {
     /// Secret key to sign with; once for each
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<PathBuf>,
@@ -59,7 +59,7 @@ impl Keys {
         keys.map(|(number, path)| keyfile::open(path, &self.passphrase, number)).collect()
     }
 
-    fn sign<T: Statement>(&self, statement: &T) -> Result<Signed<T>, Failure> {
+    pub(crate) fn sign<T: Statement>(&self, statement: &T) -> Result<Signed<T>, Failure> {
         let keys = self.open()?;
         Ok(Signed::new(statement, &keys.iter().collect::<Vec<_>>()))
     }

@@ -21,6 +21,7 @@ const ANSWERING: &[(&str, &str)] = &[
     ("token list", include_str!("cmd_token.rs")),
     ("admit", include_str!("cmd_admit.rs")),
     ("revoke", include_str!("cmd_admit.rs")),
+    ("clear", include_str!("cmd_clear.rs")),
     ("obligations", include_str!("cmd_obligations.rs")),
     ("hosts", include_str!("cmd_hosts.rs")),
     ("backups", include_str!("cmd_backups.rs")),

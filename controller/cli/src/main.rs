@@ -5,6 +5,7 @@ mod clock;
 mod cmd_admit;
 mod cmd_backups;
 mod cmd_check;
+mod cmd_clear;
 mod cmd_completions;
 mod cmd_drift;
 mod cmd_explain;
@@ -93,6 +94,8 @@ enum Command {
     Admit(cmd_admit::Args),
     /// Take an admission back: the keys count no longer
     Revoke(cmd_admit::RevokeArgs),
+    /// Order a vault to take a copy that it set aside
+    Clear(cmd_clear::Args),
     /// List every duty of every tenant with its state, the worst first
     Obligations(cmd_obligations::Args),
     /// List every machine, those that need a person first
@@ -139,6 +142,7 @@ fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Token(args) => cmd_token::run(&args, out),
         Command::Admit(args) => cmd_admit::run(&args, out),
         Command::Revoke(args) => cmd_admit::revoke(&args, out),
+        Command::Clear(args) => cmd_clear::run(&args, out),
         Command::Obligations(args) => cmd_obligations::run(&args, out),
         Command::Hosts(args) => cmd_hosts::run(&args, out),
         Command::Backups(args) => cmd_backups::run(&args, out),

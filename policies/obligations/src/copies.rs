@@ -95,7 +95,7 @@ impl<'a> Series<'a> {
                 let seen = match (sides.host, sides.vault) {
                     (None, None) if from.is_some_and(|from| due < from) => SlotSeen::NotExpected,
                     // the vault took it only with the host's signature, and the host's list is too short to say so again
-                    (None, Some((sealed, state))) if forgotten => slots::held(sealed, state),
+                    (None, Some((sealed, number, state))) if forgotten => slots::held(sealed, number, state),
                     _ => slots::judge(&window, &sides, grace, moments.now),
                 };
                 slots.push(Slot { date, at: *at, window, seen });
@@ -132,9 +132,9 @@ impl<'a> Held<'a> {
     }
 
     /// Of two generations of one date the later counts.
-    fn at(&self, date: Date, at: SlotTime) -> Option<(&'a SealedSlot, GenerationState)> {
+    fn at(&self, date: Date, at: SlotTime) -> Option<(&'a SealedSlot, u32, GenerationState)> {
         let same = self.0.iter().filter(|held| (held.0, held.1) == (date, at));
-        same.max_by_key(|held| held.2).map(|held| (held.3, held.4))
+        same.max_by_key(|held| held.2).map(|held| (held.3, held.2, held.4))
     }
 }
 

@@ -305,8 +305,8 @@ pub enum SlotFault {
     Missed,
     /// Files that could not be read.
     Partial(u64),
-    /// The copy was set aside, the one of the week before is kept.
-    Aside,
+    /// The copy, of a generation of this number, was set aside; the one of the week before is kept.
+    Aside(u32),
 }
 
 impl fmt::Display for SlotFault {
@@ -320,7 +320,7 @@ impl fmt::Display for SlotFault {
             Self::Missed => f.write_str("missed"),
             Self::Partial(1) => f.write_str("partial: 1 file could not be read"),
             Self::Partial(files) => write!(f, "partial: {files} files could not be read"),
-            Self::Aside => f.write_str("set aside, the copy of the week before is kept"),
+            Self::Aside(_) => f.write_str("set aside, the copy of the week before is kept"),
         }
     }
 }
@@ -375,7 +375,13 @@ impl fmt::Display for Reason {
             }
             Self::NothingExpectedYet { host, set } => write!(f, "{host} {set}: the first is still to come"),
             Self::Slot { series, date, at, fault } => {
-                write!(f, "{} {} {date} {at}: {fault}", series.host, series.set)
+                write!(f, "{} {} {date} {at}: {fault}", series.host, series.set)?;
+                match fault {
+                    SlotFault::Aside(number) => {
+                        write!(f, "; `tenure clear {} {date}.{number} --reason TEXT` takes it", series.path())
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::NoSeries { host, set } => write!(f, "{host} has no set {set}"),
             Self::Weekdays { series, held, full } => {

@@ -23,8 +23,8 @@ pub(crate) struct Window {
 pub(crate) struct Sides<'a> {
     /// What the host says.
     pub(crate) host: Option<&'a HostSlotState>,
-    /// What the vault holds, and in which state the generation is.
-    pub(crate) vault: Option<(&'a SealedSlot, GenerationState)>,
+    /// What the vault holds, the number of the generation and in which state it is.
+    pub(crate) vault: Option<(&'a SealedSlot, u32, GenerationState)>,
     /// The host, when it cannot be believed now.
     pub(crate) host_silent: Option<&'a Machine>,
     /// The vault, when it cannot be believed now.
@@ -47,8 +47,8 @@ pub(crate) enum SlotSeen {
     },
     /// The same, with files missing in it.
     Partial(u64),
-    /// The same, and its generation was set aside.
-    Aside,
+    /// The same, and its generation, of this number, was set aside.
+    Aside(u32),
     /// It holds no copy that counts.
     Lacks(State, SlotFault),
 }
@@ -61,12 +61,14 @@ pub(crate) fn judge(window: &Window, sides: &Sides<'_>, grace: SignedDuration, n
         None => SlotSeen::Lacks(State::Overdue, otherwise),
     };
     match (sides.host, sides.vault) {
-        (Some(HostSlotState::Sealed(host)), Some((vault, generation))) => agree(host, vault, generation),
+        (Some(HostSlotState::Sealed(host)), Some((vault, number, state))) => {
+            agree(host, vault, number, state)
+        }
         (Some(HostSlotState::Sealed(host)), None) => match now <= later(window.until.max(host.at.min(now))) {
             true => SlotSeen::Open,
             false => silent(sides.vault_silent, SlotFault::OnlyHost),
         },
-        (_, Some((vault, _))) => match now <= later(vault.received.min(now)) {
+        (_, Some((vault, ..))) => match now <= later(vault.received.min(now)) {
             true => SlotSeen::Open,
             false => silent(sides.host_silent, SlotFault::OnlyVault),
         },
@@ -87,18 +89,18 @@ pub(crate) fn judge(window: &Window, sides: &Sides<'_>, grace: SignedDuration, n
     }
 }
 
-fn agree(host: &HostSeal, vault: &SealedSlot, generation: GenerationState) -> SlotSeen {
+fn agree(host: &HostSeal, vault: &SealedSlot, number: u32, state: GenerationState) -> SlotSeen {
     if (host.seal, host.snapshot, host.root) != (vault.seal, vault.snapshot, vault.root) {
         return SlotSeen::Lacks(State::Broken, SlotFault::Differ);
     }
     let unreadable = host.unreadable.max(vault.unreadable);
-    held(&SealedSlot { unreadable, ..vault.clone() }, generation)
+    held(&SealedSlot { unreadable, ..vault.clone() }, number, state)
 }
 
 /// What a seal is that nobody contradicts.
-pub(crate) fn held(vault: &SealedSlot, generation: GenerationState) -> SlotSeen {
-    match (vault.unreadable, generation) {
-        (_, GenerationState::Aside(_)) => SlotSeen::Aside,
+pub(crate) fn held(vault: &SealedSlot, number: u32, state: GenerationState) -> SlotSeen {
+    match (vault.unreadable, state) {
+        (_, GenerationState::Aside(_)) => SlotSeen::Aside(number),
         (0, _) => SlotSeen::Done { received: vault.received },
         (files, _) => SlotSeen::Partial(files),
     }
@@ -110,7 +112,7 @@ impl SlotSeen {
         match self {
             Self::Lacks(state, fault) => Some((*state, fault.clone())),
             Self::Partial(files) => Some((State::Overdue, SlotFault::Partial(*files))),
-            Self::Aside => Some((State::Overdue, SlotFault::Aside)),
+            Self::Aside(number) => Some((State::Overdue, SlotFault::Aside(*number))),
             Self::NotExpected | Self::ToCome | Self::Open | Self::Done { .. } => None,
         }
     }

@@ -292,6 +292,14 @@ fn a_copy_set_aside_leaves_last_weeks() {
     assert!(fleet.why("backup.ring").contains("no copy of 2026-11-18"), "{}", fleet.why("backup.ring"));
     let row = &fleet.judge().backups.rows[0];
     assert!(row.days[2].iter().all(|cell| cell.sign == Sign::Kept), "{:?}", row.days[2]);
+    let whys: Vec<String> = row.days[2].iter().map(|cell| cell.why.as_ref().unwrap().to_string()).collect();
+    for why in &whys {
+        assert!(
+            why.contains("; `tenure clear ") && why.ends_with(" 2026-11-18.1 --reason TEXT` takes it"),
+            "{why}"
+        );
+    }
+    assert!(whys[0].contains("/web1/server 2026") && whys[3].contains("/web1/nightly 2026"), "{whys:?}");
 }
 
 #[test]

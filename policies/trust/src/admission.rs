@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::{Envelope, Signed};
 use crate::hash::Hash;
-use crate::ids::{Epoch, FleetName, HostName};
+use crate::ids::{Epoch, FleetName, HostName, VaultName};
 use crate::keys::{KeyId, PublicKey};
 use crate::kind::Kind;
 use crate::refused::Refused;
@@ -111,10 +111,14 @@ pub enum OrderKind {
     },
     /// A generation that was set aside becomes the copy of its cell.
     Clear {
+        /// In which vault.
+        vault: VaultName,
         /// `<owner>/<host>/<set>`.
         series: String,
         /// The generation.
         generation: crate::backup::GenerationId,
+        /// Until when it may be carried out.
+        until: Timestamp,
     },
 }
 

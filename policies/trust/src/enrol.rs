@@ -25,6 +25,8 @@ pub mod paths {
     pub const BUNDLE: &str = "/v1/policy/bundle";
     /// GET → [`crate::AdmissionList`].
     pub const ADMISSIONS: &str = "/v1/admissions";
+    /// GET → [`crate::OrderList`]; for vaults.
+    pub const ORDERS: &str = "/v1/orders";
     /// POST lines of [`crate::ExportLine`] → [`super::IngestAnswer`].
     pub const RECORDS: &str = "/v1/records";
 }

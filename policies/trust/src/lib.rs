@@ -11,6 +11,7 @@ pub mod index;
 pub mod ingest;
 pub mod keys;
 pub mod kind;
+pub mod order;
 pub mod probe;
 pub mod record;
 pub mod refused;
@@ -36,6 +37,7 @@ pub use ids::{
 pub use index::{Arrival, Floor, Index, verify_bundle, verify_index};
 pub use keys::{KeyFault, KeyId, NamedKey, PublicKey, Signature, SigningKey};
 pub use kind::Kind;
+pub use order::{Clear, OrderList};
 pub use record::{
     About, Chain, Commitment, Draft, ExportHeader, ExportLine, Link, Payload, Record, VerdictTag,
 };

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::ids::{FleetName, HostName, PolicyVersion, RootVersion};
+use crate::ids::{FleetName, HostName, PolicyVersion, RootVersion, VaultName};
 use crate::keys::KeyId;
 use crate::kind::Kind;
 use crate::root::Role;
@@ -90,6 +90,14 @@ pub enum Refused {
         /// The one it names.
         found: HostName,
     },
+    /// Made for another vault.
+    #[error("it is for the vault {found}, and this is {ours}")]
+    WrongVault {
+        /// Ours.
+        ours: VaultName,
+        /// The one it names.
+        found: VaultName,
+    },
     /// Older than what this holder has already taken.
     #[error("version {offered} was offered, and version {floor} has already been taken")]
     OlderThanFloor {
@@ -163,14 +171,14 @@ impl Refused {
                 "sign with a key that root.json names for this role, or make a new root"
             }
             Self::ThresholdNotMet { .. } => "let more of the role's people sign",
-            Self::WrongFleet { .. } | Self::WrongHost { .. } => {
+            Self::WrongFleet { .. } | Self::WrongHost { .. } | Self::WrongVault { .. } => {
                 "take the file that was made for this machine"
             }
             Self::OlderThanFloor { .. } => {
                 "offer the current version; to go back, sign the old policy as a new version"
             }
             Self::SameVersionOtherHash { .. } => "sign the changed policy as a new version",
-            Self::Expired { .. } => "sign the policy again as a new version",
+            Self::Expired { .. } => "sign it anew; a policy as a new version",
             Self::NotYetValid { .. } => "compare the clocks of this machine and of the signer",
             Self::RootExpired { .. } => "place a new root.json, signed by the holders of the root keys",
             Self::HashNotInIndex { .. } => "take index and bundle from the same signing",

@@ -9,12 +9,12 @@ use tenure_sys::files::{BaseDir, CheckedDir, Expect, Owner, Put, Roots};
 use tenure_trust::admission::{MAX_ADMISSIONS, verify_admission, verify_order};
 use tenure_trust::enrol::paths;
 use tenure_trust::{
-    Admission, AdmissionList, Bundle, Hash, Kind, MachineRole, Order, Refused, Root, Signed, Statement,
-    Verified,
+    Admission, AdmissionList, Bundle, Hash, Kind, MachineRole, Order, OrderKind, Refused, Root, Signed,
+    Statement, Verified,
 };
 
 use super::http::Line;
-use super::{LinkError, Notice, Setup, directory, enrol};
+use super::{LinkError, Notice, Setup, directory, enrol, orders};
 use crate::admissions;
 use crate::store::{BundleStore, Places, StoreError};
 
@@ -44,6 +44,9 @@ impl Fetcher {
         let mut notices = Vec::new();
         self.policy::<T>(line, now, &mut notices).await?;
         self.admissions(line, &mut notices).await?;
+        if T::KIND == Kind::VaultPolicy {
+            orders::pull(&self.setup.places, line, &mut notices).await?;
+        }
         Ok(notices)
     }
 
@@ -155,12 +158,12 @@ const fn written(kind: Kind) -> usize {
     kind.max_payload() / 3 * 4 + (16 << 10)
 }
 
-fn held(dir: &Path, name: &str) -> Option<Vec<u8>> {
+pub(super) fn held(dir: &Path, name: &str) -> Option<Vec<u8>> {
     let expect = Expect { owner: Owner::Anybody, limit: written(Kind::HostPolicy) as u64, one_link: false };
     BaseDir::open(dir).and_then(|dir| dir.read(Path::new(name), &expect)).ok().map(|file| file.bytes)
 }
 
-fn put(places: &Places, name: &str, bytes: &[u8]) -> Result<(), LinkError> {
+pub(super) fn put(places: &Places, name: &str, bytes: &[u8]) -> Result<(), LinkError> {
     let dir = directory(places);
     let writable = Roots::new([&places.state])?;
     writable.make_dir(&dir, 0o700)?;
@@ -224,9 +227,16 @@ fn merge(root: &Verified<Root>, known: &AdmissionList, offered: &AdmissionList) 
         left -= to.len() - before;
     };
     // Revocations first: what closes goes before what opens.
-    let orders = Offer::of::<Order>(&known.revocations, &offered.revocations, &mut refused, |text| {
-        verify_order(root, text).map(drop)
-    });
+    let orders =
+        Offer::of::<Order>(
+            &known.revocations,
+            &offered.revocations,
+            &mut refused,
+            |text| match &verify_order(root, text)?.what {
+                OrderKind::Revoke { .. } => Ok(()),
+                OrderKind::Clear { .. } => Err(Refused::malformed("an order of another kind")),
+            },
+        );
     take(&mut list.revocations, orders.new, &mut refused);
     let admissions = Offer::of::<Admission>(&known.admissions, &offered.admissions, &mut refused, |text| {
         verify_admission(root, text).map(drop)

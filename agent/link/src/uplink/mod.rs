@@ -5,6 +5,7 @@ mod enrol;
 mod error;
 mod fetch;
 mod http;
+mod orders;
 mod push;
 mod ticket;
 mod tls;
@@ -33,6 +34,8 @@ use tls::Standing;
 /// The directory of the link below the directory of state. It has the form of a drop directory: `index.json`, this
 /// machine's bundle, `admissions.json`.
 pub const DIRECTORY: &str = "link";
+/// The name of the list of orders for a vault, in a drop directory and in the state of the link.
+pub const ORDERS: &str = "orders.json";
 
 /// How often policy is asked for.
 const FETCH: Duration = Duration::from_secs(30);

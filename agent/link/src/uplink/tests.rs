@@ -2,4 +2,5 @@
 
 mod fake;
 mod fetching;
+mod orders;
 mod pushing;

@@ -16,6 +16,10 @@ use crate::config::Config;
 use crate::run::Paths;
 use crate::store::{self, Seen};
 
+/// The way back for what was set aside.
+const CLEARED: &str = "what is set aside with an accepted slot becomes current by `tenure clear SERIES GENERATION \
+    --reason TEXT`, where the order keys are";
+
 #[derive(Serialize)]
 struct Status {
     running: bool,
@@ -87,6 +91,9 @@ pub(super) fn status(config: &Path, paths: &Paths, out: Output) -> Result<Exit, 
     };
     let rows: Vec<Vec<String>> = status.series.iter().map(cells).collect();
     out.table(&["SERIES", "CELLS", "LAST ACCEPTED", "BYTES", ""], &rows);
+    if status.series.iter().any(|r| r.aside > 0) {
+        out.line(CLEARED);
+    }
     Ok(if clean { Exit::Clean } else { Exit::Unknown })
 }
 
@@ -128,6 +135,9 @@ pub(super) fn generations(
         })
         .collect();
     out.table(&["SERIES", "GENERATION", "STATE", "ACCEPTED", "BYTES"], &rows);
+    if seen.iter().map(row).any(|r| r.aside > 0) {
+        out.line(CLEARED);
+    }
     Ok(Exit::Clean)
 }
 

@@ -67,13 +67,14 @@ pub fn series(of: &str, owner: Option<&str>) -> SeriesId {
     SeriesId { vault: vault_name(), host: host(of), owner, set: SetName::Server }
 }
 
-/// A root of which key 1 signs everything.
+/// A root of which key 1 signs everything; key 2 signs policy and nothing else.
 pub fn root() -> Verified<Root> {
-    let keys = || RoleKeys {
-        threshold: 1,
-        keys: vec![NamedKey { name: KeyName::new("one").unwrap(), key: key(1).public() }],
+    let named = |name: &str, seed| NamedKey { name: KeyName::new(name).unwrap(), key: key(seed).public() };
+    let keys = |role| {
+        let two = (role == Role::Policy).then(|| named("two", 2));
+        RoleKeys { threshold: 1, keys: [named("one", 1)].into_iter().chain(two).collect() }
     };
-    let roles = [Role::Root, Role::Policy, Role::Admission, Role::Order].map(|role| (role, keys()));
+    let roles = [Role::Root, Role::Policy, Role::Admission, Role::Order].map(|role| (role, keys(role)));
     let root = Root {
         schema: 1,
         version: RootVersion(1),
@@ -339,6 +340,18 @@ pub fn open(slot: SlotId) -> Open {
         escrow: escrow.to_vec(),
         estimate: 1000,
     }
+}
+
+/// An order of now to take this generation.
+pub fn clear(series: &SeriesId, generation: GenerationId) -> Order {
+    let issued = clock::wall();
+    let what = OrderKind::Clear {
+        vault: series.vault.clone(),
+        series: series.path(),
+        generation,
+        until: issued + jiff::SignedDuration::from_hours(48),
+    };
+    Order { schema: 1, fleet: fleet(), issued, what, reason: "half of it was logs".into() }
 }
 
 /// What open, two puts and the books of both sides lead to.

@@ -31,6 +31,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route(paths::BUNDLE, get(policy::host))
         .route(VAULT, get(policy::vault))
         .route(paths::ADMISSIONS, get(policy::admissions))
+        .route(paths::ORDERS, get(policy::orders))
         .route(paths::RECORDS, post(records::take))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::not_found())

@@ -9,7 +9,7 @@ use tenure_trust::{Kind, MachineRole};
 
 use super::Machine;
 use crate::app::App;
-use crate::problem::Problem;
+use crate::problem::{Problem, json};
 
 /// The signed index.
 pub(super) async fn index(State(app): State<Arc<App>>, _machine: Machine) -> Result<Response, Problem> {
@@ -30,6 +30,14 @@ pub(super) async fn vault(State(app): State<Arc<App>>, machine: Machine) -> Resu
 /// Admissions and revocations.
 pub(super) async fn admissions(State(app): State<Arc<App>>, _machine: Machine) -> Response {
     signed(app.book.list().to_vec())
+}
+
+/// Orders for vaults; each looks for its own among them.
+pub(super) async fn orders(State(app): State<Arc<App>>, machine: Machine) -> Result<Response, Problem> {
+    if machine.0.role != MachineRole::Vault {
+        return Err(Problem::not_found());
+    }
+    Ok(json(&app.store.orders(&machine.access(), app.now()).await?))
 }
 
 fn bundle(app: &App, machine: &Machine, role: MachineRole, kind: Kind) -> Result<Response, Problem> {

@@ -1,4 +1,4 @@
-//! What operators bring and ask for: invitations, enrolments, admissions, revocations, signed policy. All that people
+//! What operators bring and ask for: invitations, enrolments, admissions, revocations, orders, signed policy. All that people
 //! sign is verified here too before any machine sees it.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use tenure_trust::admission::{verify_admission, verify_order};
+use tenure_trust::order::verify_clear;
 use tenure_trust::{HostName, Kind, MachineRole, OrderKind};
 
 use super::Person;
@@ -122,6 +123,24 @@ pub(super) async fn revoke(
     let new = app.store.add_revocation(&person.access(), order.hash(), text.trim(), app.now()).await?;
     app.judge_admissions().await?;
     journal::notice(&format!("{} brings a revocation of {name} as {role}", person.user));
+    Ok(json(&Kept { new }))
+}
+
+/// Takes a signed order for a vault (DSSE JSON): the vault pulls it and judges it itself.
+pub(super) async fn order(
+    State(app): State<Arc<App>>,
+    person: Person,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bytes = read_body(&app, body, SIGNED).await?;
+    let clear = verify_clear(&app.root, None, app.now(), &bytes)
+        .map_err(|why| Problem::refused("the order", &why))?;
+    let text = String::from_utf8(bytes).map_err(Problem::malformed)?;
+    let new = app.store.add_order(&person.access(), &clear, text.trim(), app.now()).await?;
+    journal::notice(&format!(
+        "{} brings an order to take {} {}",
+        person.user, clear.series, clear.generation
+    ));
     Ok(json(&Kept { new }))
 }
 

@@ -52,6 +52,7 @@ pub fn router(app: Arc<App>, pages: Router<Arc<App>>) -> Router {
         .route("/api/v1/enrolments", get(api::enrolments))
         .route("/api/v1/admissions", get(api::admissions).post(api::admit))
         .route("/api/v1/revocations", post(api::revoke))
+        .route("/api/v1/orders", post(api::order))
         .route("/api/v1/policy", get(api::policy).put(api::publish))
         .route("/api/v1/machines", get(evidence::hosts))
         .route("/api/v1/hosts/{host}/records", get(evidence::records))

@@ -6,6 +6,7 @@ mod admissions;
 mod evidence;
 mod findings;
 mod ingest;
+mod orders;
 mod people;
 mod policy;
 mod throttle;

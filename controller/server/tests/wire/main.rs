@@ -9,6 +9,8 @@ mod hostile;
 #[cfg(test)]
 mod judged;
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod policy;

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::world::{PASSWORD, World};
 
 /// Every path of the API, and its method: a new one must be named here.
-const API: [(Method, &str); 19] = [
+const API: [(Method, &str); 20] = [
     (Method::POST, "/api/v1/logout"),
     (Method::GET, "/api/v1/tokens"),
     (Method::POST, "/api/v1/tokens"),
@@ -14,6 +14,7 @@ const API: [(Method, &str); 19] = [
     (Method::GET, "/api/v1/admissions"),
     (Method::POST, "/api/v1/admissions"),
     (Method::POST, "/api/v1/revocations"),
+    (Method::POST, "/api/v1/orders"),
     (Method::GET, "/api/v1/policy"),
     (Method::PUT, "/api/v1/policy"),
     (Method::GET, "/api/v1/machines"),
