@@ -1,12 +1,14 @@
 //! A drill: a dump out of the vault, restored into a scratch server that only this drill can reach, and every table's rows
 //! compared with those that were counted in the dump's own snapshot.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tenure_areas::backup::facts::DrillFact;
-use tenure_policy::bundles::{DrillExpectation, DumpSection, VaultPlace};
+use tenure_policy::bundles::{DatabasePlace, DrillExpectation, DumpSection, VaultPlace};
+use tenure_policy::scalars::SqlName;
 use tenure_sys::clock;
 use tenure_sys::files::{Put, Roots};
 use tenure_trust::{Hash, SeriesId};
@@ -16,8 +18,9 @@ use crate::engine;
 use crate::error::BackupError;
 use crate::keys::private_dir;
 use crate::machine::Machine;
-use crate::postgres::{Counts, Postgres, Session, quoted};
 use crate::reading::{self, Which};
+use crate::scratch::Scratch;
+use crate::session::{Counts, Session, quoted};
 use crate::transport::Link;
 
 /// The largest list of counts that is read.
@@ -34,6 +37,8 @@ pub struct Drill<'a> {
     pub place: &'a VaultPlace,
     /// Which dump of it.
     pub dump: &'a DumpSection,
+    /// The databases of the host, which the scratch server never reaches.
+    pub databases: &'a BTreeMap<SqlName, DatabasePlace>,
     /// What the restored data must show beside the counts.
     pub expect: &'a [DrillExpectation],
 }
@@ -49,7 +54,7 @@ pub fn drill(machine: &Machine, drill: &Drill<'_>) -> Result<DrillFact, BackupEr
     let copy =
         reading::choose(&copies, &Which::Newest).ok_or_else(|| BackupError::NoCopy(drill.series.clone()))?;
     let result = reading::with_copy(&link, machine, drill.series, copy, |repository, snapshot| {
-        restored(repository, snapshot, drill)
+        restored(&machine.state, repository, snapshot, drill)
     });
     let took_ms = u64::try_from((clock::monotonic() - began).as_millis()).unwrap_or(u64::MAX);
     let (held, what, tables, rows) = match &result {
@@ -87,11 +92,11 @@ struct Compared {
 }
 
 fn restored(
+    state: &Path,
     repository: &engine::Repository<'_>,
     snapshot: &Hash,
     drill: &Drill<'_>,
 ) -> Result<Compared, BackupError> {
-    let postgres = Postgres::find()?;
     let name = drill.dump.database.as_str();
     let mut counts = Vec::new();
     let inside = |name: String| Path::new(FOLDER).join(name);
@@ -104,16 +109,11 @@ fn restored(
     }
     let counts: Counts = serde_json::from_slice(&counts)
         .map_err(|e| BackupError::Database { database: name.into(), what: format!("its counts: {e}") })?;
-    let scratch = Scratch::make(&postgres)?;
-    let dump = scratch.dir.join("dump");
-    let mut file = OpenOptions::new();
-    let mut file =
-        file.write(true).create_new(true).mode(0o600).open(&dump).map_err(BackupError::io("make", &dump))?;
-    engine::dump(repository, snapshot, &inside(format!("{name}.pgdump")), &mut file)?;
-    scratch.start()?;
-    let dump = File::open(&dump).map_err(BackupError::io("open", &dump))?;
-    postgres.restore(&scratch.dir, "postgres", dump)?;
-    let mut session = postgres.session(&scratch.dir, "postgres")?;
+    let scratch = Scratch::start(state, drill.databases.values())?;
+    let spool = Spool::make(state)?;
+    engine::dump(repository, snapshot, &inside(format!("{name}.pgdump")), &mut spool.write()?)?;
+    scratch.postgres.restore(Scratch::socket(), "postgres", spool.read()?)?;
+    let mut session = scratch.postgres.session(Scratch::socket(), "postgres")?;
     let all = DumpSection { database: drill.dump.database.clone(), only: Vec::new(), without: Vec::new() };
     let tables = session.tables(&all)?;
     let found = session.count(&tables)?;
@@ -127,7 +127,7 @@ fn restored(
 }
 
 fn differences(dumped: &Counts, found: &Counts) -> Vec<String> {
-    let names: std::collections::BTreeSet<&String> = dumped.keys().chain(found.keys()).collect();
+    let names: BTreeSet<&String> = dumped.keys().chain(found.keys()).collect();
     let rows =
         |counts: &Counts, name: &String| counts.get(name).map_or("no table".to_owned(), ToString::to_string);
     let differ = names.into_iter().filter(|name| dumped.get(*name) != found.get(*name));
@@ -161,7 +161,8 @@ fn missed(
     if let Some((column, within)) = &expected.newest {
         let from = format!("{}.{}", quoted(schema), quoted(name));
         let age = format!(
-            "SELECT coalesce(ceil(extract(epoch FROM now() - max({})))::bigint::text, 'none') FROM {from}",
+            "SELECT coalesce(pg_catalog.ceil(extract(epoch FROM pg_catalog.now() - pg_catalog.max({})))\
+             ::pg_catalog.int8::pg_catalog.text, 'none') FROM {from}",
             quoted(column.as_str())
         );
         let age = session.value(&age)?;
@@ -175,53 +176,35 @@ fn missed(
     Ok(missed)
 }
 
-/// A server of its own: no TCP, a socket in its own directory, gone when this goes.
-struct Scratch<'a> {
-    postgres: &'a Postgres,
-    dir: PathBuf,
-}
+/// Where the dump stands meanwhile: root's, so that nothing which the dump brings along ever moves it.
+struct Spool(PathBuf);
 
-impl<'a> Scratch<'a> {
-    fn make(postgres: &'a Postgres) -> Result<Self, BackupError> {
-        let mut tag = [0; 8];
-        getrandom::fill(&mut tag)?;
-        let dir = PathBuf::from(format!("/var/tmp/tenure-drill-{}", hex::encode(tag)));
-        DirBuilder::new().mode(0o700).create(&dir).map_err(BackupError::io("make", &dir))?;
-        let scratch = Self { postgres, dir };
-        let (uid, gid) = postgres.user;
-        std::os::unix::fs::chown(&scratch.dir, Some(uid), Some(gid))
-            .map_err(BackupError::io("give away", &scratch.dir))?;
-        Ok(scratch)
+impl Spool {
+    fn make(state: &Path) -> Result<Self, BackupError> {
+        let spool = private_dir(state, "spool")?;
+        let dir = spool.join("drill");
+        // A drill that was killed left it; this one holds the lock.
+        let _ = std::fs::remove_dir_all(&dir);
+        Roots::new([&spool])?.make_dir(&dir, 0o700)?;
+        Ok(Self(dir))
     }
 
-    fn data(&self) -> String {
-        self.dir.join("data").display().to_string()
+    fn write(&self) -> Result<File, BackupError> {
+        let path = self.0.join("dump");
+        let mut new = OpenOptions::new();
+        new.write(true).create_new(true).mode(0o600).open(&path).map_err(BackupError::io("make", &path))
     }
 
-    fn start(&self) -> Result<(), BackupError> {
-        let text = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        let mut init = text(&["--auth=peer", "--encoding=UTF8", "--no-sync", "-D"]);
-        init.push(self.data());
-        self.postgres.run("make a scratch server", "initdb", init)?;
-        let options = format!(
-            "-c listen_addresses='' -c fsync=off -c unix_socket_directories='{}'",
-            self.dir.display()
-        );
-        let mut start = text(&["start", "-w", "-s", "-l", "/dev/null", "-t", "120", "-o", &options, "-D"]);
-        start.push(self.data());
-        self.postgres.run("start the scratch server", "pg_ctl", start)
+    fn read(&self) -> Result<File, BackupError> {
+        let path = self.0.join("dump");
+        File::open(&path).map_err(BackupError::io("open", &path))
     }
 }
 
-impl Drop for Scratch<'_> {
+impl Drop for Spool {
     fn drop(&mut self) {
-        let stop = ["stop", "-w", "-s", "-m", "immediate", "-D"].map(str::to_owned);
-        let mut stop = Vec::from(stop);
-        stop.push(self.data());
-        // It fails when it never ran.
-        let _ = self.postgres.run("end the scratch server", "pg_ctl", stop);
-        // What cannot be removed stays in /var/tmp, readable by the database's user only.
-        let _ = std::fs::remove_dir_all(&self.dir);
+        // What cannot be removed now goes with the next drill.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

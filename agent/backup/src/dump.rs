@@ -11,7 +11,8 @@ use tenure_sys::files::{Put, Roots};
 use crate::engine::VirtualFile;
 use crate::error::BackupError;
 use crate::keys::private_dir;
-use crate::postgres::{Counts, Postgres, place_of};
+use crate::postgres::{Postgres, place_of};
+use crate::session::Counts;
 
 /// Where dumps stand in a snapshot.
 pub const FOLDER: &str = "/tenure-dumps";
@@ -114,7 +115,7 @@ fn quota(dir: &Path) -> Result<u64, BackupError> {
 
 /// What no file set takes: data of database servers (their dumps are taken), swap, core dumps, other hosts' backups, and
 /// Tenure's own keys and spool.
-pub const NEVER: [&str; 15] = [
+pub const NEVER: [&str; 16] = [
     "/var/lib/postgresql",
     "/var/lib/mysql",
     "/var/lib/mongodb",
@@ -122,6 +123,7 @@ pub const NEVER: [&str; 15] = [
     "/var/lib/systemd/coredump",
     "/var/crash",
     "/var/lib/tenure-vault",
+    "/var/lib/tenure-drill",
     "/var/lib/tenure/keys",
     "/var/lib/tenure/spool",
     "/var/lib/tenure/jobs",
@@ -154,8 +156,9 @@ pub fn all_dumped(spec: &JobSpec) -> Result<(), BackupError> {
     }
     let socket = spec.dumped.first().map_or("/var/run/postgresql", |place| place.socket.as_str());
     let mut session = Postgres::find()?.session(Path::new(socket), "postgres")?;
-    let names = session.values(
-        "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' ORDER BY 1",
+    let names = session.texts(
+        "SELECT pg_catalog.to_json(d.datname::pg_catalog.text) FROM pg_catalog.pg_database d \
+         WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> 'postgres' ORDER BY d.datname",
     )?;
     match names.into_iter().find(|name| !spec.dumped.iter().any(|place| place.postgresql.as_str() == name)) {
         Some(name) => {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tenure_sys::command::CommandError;
 use tenure_sys::files::FileError;
+use tenure_sys::lock::LockError;
 use tenure_trust::vault_wire::VaultRefusal;
 use tenure_trust::{HostName, Refused, SeriesId};
 
@@ -90,6 +91,15 @@ pub enum BackupError {
     /// There is nothing to restore from.
     #[error("there is no copy of {0} that this host can open")]
     NoCopy(SeriesId),
+    /// Another drill runs, or its lock cannot be used.
+    #[error("cannot begin a drill")]
+    Drilling(#[from] LockError),
+    /// The account of the scratch server is missing or is not what it must be.
+    #[error("cannot begin a drill as the account tenure-drill: {why}")]
+    DrillAccount {
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The place to restore to.
     #[error("{} {why}", tenure_sys::text::path(path))]
     Target {
@@ -124,6 +134,11 @@ impl BackupError {
             Self::Record(_) => "remove the run's files in /var/lib/tenure/jobs; the slot is tried again",
             Self::NoCopy(_) => {
                 "look at `tenure-agent backup list`; without this host's key use `tenure recover`"
+            }
+            Self::Drilling(_) => "wait for the other drill's end",
+            Self::DrillAccount { .. } => {
+                "give the host an account of that name, of a group of its own and of no other: put tenure-agent.sysusers at \
+                 /usr/lib/sysusers.d/tenure-agent.conf and run systemd-sysusers"
             }
             Self::Target { .. } => "name an empty directory",
         }

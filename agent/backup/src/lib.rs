@@ -11,5 +11,7 @@ pub mod keys;
 pub mod machine;
 pub mod postgres;
 pub mod reading;
+pub mod scratch;
+pub mod session;
 pub mod source;
 pub mod transport;

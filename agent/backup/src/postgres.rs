@@ -1,71 +1,77 @@
-//! The few programs of PostgreSQL that are run, as the user `postgres`, through the socket of the policy: dump, check,
-//! counts in one snapshot, and a scratch server for drills.
+//! The few programs of PostgreSQL that are run: as the user `postgres` through the socket of the policy, or behind the walls
+//! of a scratch server.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tenure_policy::bundles::{DatabasePlace, DumpSection};
 use tenure_sys::command::{self, CommandError, Program};
-use tenure_sys::conversation::Conversation;
 use tenure_sys::files::{BaseDir, Expect};
 
 use crate::error::BackupError;
+use crate::scratch;
+use crate::session::Session;
 
 /// Debian's place of the servers' programs, a directory a version.
 const LIB: &str = "/usr/lib/postgresql";
 /// How long one dump or count may take.
 const LONG: Duration = Duration::from_secs(6 * 3600);
-/// Tables of one database.
-const TABLES: usize = 100_000;
-/// The end of a list in the conversation.
-const END: &str = "[]";
 
-/// Rows of tables, by `schema.table` as JSON names them.
-pub type Counts = BTreeMap<String, u64>;
-
-/// The user of the database server and where its programs are.
+/// Where the server's programs are and how they are run.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     /// `…/bin`.
-    pub bin: PathBuf,
-    /// User and group `postgres`.
-    pub user: (u32, u32),
+    bin: PathBuf,
+    runs: Runs,
+}
+
+#[derive(Debug, Clone)]
+enum Runs {
+    /// As user and group `postgres`.
+    As(u32, u32),
+    /// Behind the walls of a scratch server, without these directories.
+    Walled(Vec<String>),
 }
 
 impl Postgres {
-    /// Looks for the newest installed version and the user.
+    /// The programs of the newest installed version, for the server of this host.
     ///
     /// # Errors
     /// `Database` when there is none.
     pub fn find() -> Result<Self, BackupError> {
-        let none = |what: &str| BackupError::Database { database: "postgresql".into(), what: what.into() };
-        let versions = BaseDir::open(Path::new(LIB)).and_then(|dir| dir.list(Path::new("."), 100));
-        let versions = versions.map_err(|_| none("no server is installed"))?;
-        let number = |name: &std::ffi::OsStr| name.to_str()?.parse::<u32>().ok();
-        let newest = versions.iter().filter_map(|e| number(&e.name)).max();
-        let newest = newest.ok_or_else(|| none("no server is installed"))?;
-        let user = user("postgres").ok_or_else(|| none("there is no user postgres"))?;
-        Ok(Self { bin: Path::new(LIB).join(newest.to_string()).join("bin"), user })
+        let (uid, gid) = user("postgres").ok_or_else(|| none("there is no user postgres"))?;
+        Ok(Self { bin: newest()?, runs: Runs::As(uid, gid) })
+    }
+
+    /// The same programs for a scratch server, which do not see these directories.
+    ///
+    /// # Errors
+    /// `Database` when there is none.
+    pub(crate) fn behind_walls(hidden: Vec<String>) -> Result<Self, BackupError> {
+        Ok(Self { bin: newest()?, runs: Runs::Walled(hidden) })
     }
 
     fn program(&self, name: &str, args: Vec<String>) -> Program {
-        Program::new(self.bin.join(name), args).user(self.user.0, self.user.1).timeout(LONG)
+        let path = self.bin.join(name);
+        let program = match &self.runs {
+            Runs::As(uid, gid) => Program::new(path, args).user(*uid, *gid),
+            Runs::Walled(hidden) => scratch::walled(&path, args, hidden, &["--pipe", "--wait"]),
+        };
+        program.timeout(LONG)
     }
 
     /// A session on a database; it is gone when this goes.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When it cannot be started, or the server says no.
     pub fn session(&self, socket: &Path, database: &str) -> Result<Session, BackupError> {
-        let args = ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h"].map(str::to_owned);
+        let args =
+            ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"].map(str::to_owned);
         let mut args = Vec::from(args);
         args.extend([socket.display().to_string(), "-d".into(), database.into()]);
-        let conversation = Conversation::start(self.program("psql", args));
-        Ok(Session { database: database.into(), conversation: conversation.map_err(doing("start psql"))? })
+        Session::begin(self.program("psql", args), database)
     }
 
     /// Dumps what a section names, as it stood in the session's snapshot, into an open file of at most `quota` bytes. Its
@@ -114,7 +120,8 @@ impl Postgres {
     /// # Errors
     /// When the program finds any fault.
     pub fn restore(&self, socket: &Path, database: &str, dump: File) -> Result<(), BackupError> {
-        let args = ["--no-owner", "--no-privileges", "--exit-on-error", "-h"].map(str::to_owned);
+        let args =
+            ["--no-owner", "--no-privileges", "--exit-on-error", "-U", "postgres", "-h"].map(str::to_owned);
         let mut args = Vec::from(args);
         args.extend([socket.display().to_string(), "-d".into(), database.into()]);
         let program = self.program("pg_restore", args);
@@ -130,124 +137,40 @@ impl Postgres {
         let program = self.program(name, args).timeout(Duration::from_secs(300));
         command::capture(&program).and_then(|out| out.success()).map(drop).map_err(doing(what))
     }
+
+    /// Starts a scratch server; it serves once this returns.
+    ///
+    /// # Errors
+    /// When it does not in time, or this is for the server of the host.
+    pub(crate) fn serve(&self, what: &'static str, args: Vec<String>) -> Result<(), BackupError> {
+        let Runs::Walled(hidden) = &self.runs else { return Err(none("it serves by itself")) };
+        let own = [
+            "--unit=tenure-drill",
+            "--description=Tenure drill: the scratch server",
+            "--service-type=notify",
+        ];
+        let own = [&own[..], &["--property=RemoveIPC=yes", "--property=TimeoutStartSec=120"]].concat();
+        let program = scratch::walled(&self.bin.join("postgres"), args, hidden, &own);
+        let started = command::capture(&program.timeout(Duration::from_secs(150)));
+        started.and_then(|out| out.success()).map(drop).map_err(doing(what))
+    }
 }
 
-fn doing(doing: &'static str) -> impl FnOnce(CommandError) -> BackupError {
+fn none(what: &str) -> BackupError {
+    BackupError::Database { database: "postgresql".into(), what: what.into() }
+}
+
+fn newest() -> Result<PathBuf, BackupError> {
+    let versions = BaseDir::open(Path::new(LIB)).and_then(|dir| dir.list(Path::new("."), 100));
+    let versions = versions.map_err(|_| none("no server is installed"))?;
+    let number = |name: &std::ffi::OsStr| name.to_str()?.parse::<u32>().ok();
+    let newest = versions.iter().filter_map(|e| number(&e.name)).max();
+    let newest = newest.ok_or_else(|| none("no server is installed"))?;
+    Ok(Path::new(LIB).join(newest.to_string()).join("bin"))
+}
+
+pub(crate) fn doing(doing: &'static str) -> impl FnOnce(CommandError) -> BackupError {
     move |source| BackupError::Command { doing, source }
-}
-
-/// A session of psql in which one snapshot can be held.
-#[derive(Debug)]
-pub struct Session {
-    database: String,
-    conversation: Conversation,
-}
-
-/// A table's name in its database.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Table(pub String, pub String);
-
-impl Session {
-    /// Begins a transaction whose snapshot others can take over; its name.
-    ///
-    /// # Errors
-    /// When the server says no.
-    pub fn hold_snapshot(&mut self) -> Result<String, BackupError> {
-        self.say(
-            "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;\nSELECT pg_export_snapshot();\n",
-        )?;
-        let name = self.line()?;
-        let plain = |b: u8| b.is_ascii_hexdigit() || b == b'-';
-        match !name.is_empty() && name.len() < 64 && name.bytes().all(plain) {
-            true => Ok(name),
-            false => Err(self.wrong("it gives no snapshot")),
-        }
-    }
-
-    /// The tables with rows of their own, not of the system and of no extension; of these schemas, or of all but those.
-    ///
-    /// # Errors
-    /// When the server says no.
-    pub fn tables(&mut self, section: &DumpSection) -> Result<Vec<Table>, BackupError> {
-        self.say(&format!(
-            "SELECT json_build_array(n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' \
-             AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
-             AND d.objid = c.oid AND d.deptype = 'e') ORDER BY n.nspname, c.relname;\nSELECT '{END}';\n"
-        ))?;
-        let mut tables = Vec::new();
-        loop {
-            let line = self.line()?;
-            if line == END {
-                break;
-            }
-            let table: Table = serde_json::from_str(&line)
-                .map_err(|_| self.wrong("it names a table that cannot be read"))?;
-            let named = |list: &[tenure_policy::scalars::SqlName]| list.iter().any(|s| s.as_str() == table.0);
-            if (section.only.is_empty() || named(&section.only)) && !named(&section.without) {
-                tables.push(table);
-            }
-            if tables.len() > TABLES {
-                return Err(self.wrong("it has more tables than are counted"));
-            }
-        }
-        Ok(tables)
-    }
-
-    /// The rows of each table.
-    ///
-    /// # Errors
-    /// When the server says no.
-    pub fn count(&mut self, tables: &[Table]) -> Result<Counts, BackupError> {
-        let mut counts = Counts::new();
-        for table in tables {
-            self.say(&format!("SELECT count(*) FROM {}.{};\n", quoted(&table.0), quoted(&table.1)))?;
-            let rows = self.line()?.parse().map_err(|_| self.wrong("it gives no count"))?;
-            counts.insert(format!("{}.{}", table.0, table.1), rows);
-        }
-        Ok(counts)
-    }
-
-    /// One value of one row, as text.
-    ///
-    /// # Errors
-    /// When the server says no.
-    pub fn value(&mut self, query: &str) -> Result<String, BackupError> {
-        self.say(&format!("{query};\n"))?;
-        self.line()
-    }
-
-    /// Every line of a query of one column.
-    ///
-    /// # Errors
-    /// When the server says no.
-    pub fn values(&mut self, query: &str) -> Result<Vec<String>, BackupError> {
-        self.say(&format!("{query};\nSELECT '{END}';\n"))?;
-        let mut values = Vec::new();
-        loop {
-            match self.line()? {
-                line if line == END => return Ok(values),
-                line => values.push(line),
-            }
-        }
-    }
-
-    fn say(&mut self, words: &str) -> Result<(), BackupError> {
-        self.conversation.say(words).map_err(doing("ask the database"))
-    }
-
-    fn line(&mut self) -> Result<String, BackupError> {
-        self.conversation.line().map_err(doing("ask the database"))
-    }
-
-    fn wrong(&self, what: &str) -> BackupError {
-        BackupError::Database { database: self.database.clone(), what: what.into() }
-    }
-}
-
-/// A name as SQL takes it.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// User and group of an account.

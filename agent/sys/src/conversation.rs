@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
 
 use crate::clock;
 use crate::command::{CommandError, Program, Spoken};
@@ -50,14 +51,47 @@ impl Conversation {
             if self.read.len() > LINE {
                 return Err(CommandError::TooMuch { program: self.program.path.clone(), cap: LINE });
             }
-            let now = clock::monotonic();
-            if now >= deadline {
-                let after = self.program.timeout;
-                return Err(CommandError::Timeout { program: self.program.path.clone(), after });
-            }
-            self.spoken.wait(deadline.saturating_sub(now)).map_err(|source| self.failed(source))?;
-            self.fill()?;
+            self.more(deadline)?;
         }
+    }
+
+    /// How many lines it says before this one. They may be of any length, and nothing of them is kept.
+    ///
+    /// # Errors
+    /// `Timeout`, or `Follow` when it has ended.
+    pub fn lines_until(&mut self, end: &str) -> Result<u64, CommandError> {
+        let deadline = clock::monotonic().saturating_add(self.program.timeout);
+        // As much of a line's beginning as tells it from `end`.
+        let (mut lines, mut begun) = (0, Vec::new());
+        loop {
+            let mut said = std::mem::take(&mut self.read);
+            let mut at = 0;
+            while let Some(length) = said[at..].iter().position(|b| *b == b'\n') {
+                let rest = &said[at..at + length];
+                let whole = begun.len() + rest.len() == end.len();
+                let is_end = whole && begun.iter().chain(rest).eq(end.as_bytes());
+                at += length + 1;
+                if is_end {
+                    self.read = said.split_off(at);
+                    return Ok(lines);
+                }
+                begun.clear();
+                lines += 1;
+            }
+            let room = (end.len() + 1).saturating_sub(begun.len());
+            begun.extend(said[at..].iter().take(room));
+            self.more(deadline)?;
+        }
+    }
+
+    fn more(&mut self, deadline: Duration) -> Result<(), CommandError> {
+        let now = clock::monotonic();
+        if now >= deadline {
+            let after = self.program.timeout;
+            return Err(CommandError::Timeout { program: self.program.path.clone(), after });
+        }
+        self.spoken.wait(deadline.saturating_sub(now)).map_err(|source| self.failed(source))?;
+        self.fill()
     }
 
     fn fill(&mut self) -> Result<(), CommandError> {
@@ -80,8 +114,6 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn cat(timeout: u64) -> Conversation {
@@ -101,5 +133,19 @@ mod tests {
         let ends = Program::new("/bin/true", Vec::<&str>::new());
         let mut ends = Conversation::start(ends).unwrap();
         assert!(matches!(ends.line(), Err(CommandError::Follow { .. })));
+    }
+
+    #[test]
+    fn lines_of_any_length_are_counted_up_to_the_one_that_ends_them() {
+        let words = ["one\\n\\nen\\nendless\\n%03000000d\\nend\\nnext\\n", "1"];
+        let printf = Program::new("/usr/bin/printf", words).timeout(Duration::from_secs(20));
+        let mut printf = Conversation::start(printf).unwrap();
+        assert_eq!(printf.lines_until("end").unwrap(), 5);
+        assert_eq!(printf.line().unwrap(), "next");
+        let seq = Program::new("/usr/bin/seq", ["1", "300000"]).timeout(Duration::from_secs(20));
+        let mut seq = Conversation::start(seq).unwrap();
+        assert_eq!(seq.lines_until("250001").unwrap(), 250_000);
+        assert_eq!(seq.line().unwrap(), "250002", "what follows is still there");
+        assert!(matches!(seq.lines_until("no such line"), Err(CommandError::Follow { .. })));
     }
 }

@@ -12,6 +12,8 @@ use crate::{Policy, Result};
 pub const SET: &str = "/etc/tenure/set";
 /// Where systemd takes what the journal's entries mean from.
 const CATALOGUES: &str = "/usr/lib/systemd/catalog";
+/// Where it takes the accounts of packages from.
+const ACCOUNTS: &str = "/usr/lib/sysusers.d";
 const NO_RESTART: &str = "/run/systemd/system/tenure-agent.service.d/lab.conf";
 /// How long a pass, a start or a new policy may take to show on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -85,7 +87,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Installs the agent's units and the journal's catalogue as its package does, and starts the agent.
+    /// Installs the agent's units, account and journal's catalogue as its package does, and starts the agent.
     ///
     /// # Errors
     /// When it is not ready in time.
@@ -102,9 +104,14 @@ impl Fleet {
         for entry in std::fs::read_dir(&units).map_err(|e| format!("read {}: {e}", units.display()))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let to = if name.ends_with(".catalog") { CATALOGUES } else { "/etc/systemd/system" };
-            host.put(&format!("{to}/{name}"), &std::fs::read(&path)?, "644")?;
+            let to = match name.split_once('.') {
+                Some((_, "catalog")) => format!("{CATALOGUES}/{name}"),
+                Some((stem, "sysusers")) => format!("{ACCOUNTS}/{stem}.conf"),
+                _ => format!("/etc/systemd/system/{name}"),
+            };
+            host.put(&to, &std::fs::read(&path)?, "644")?;
         }
+        host.must(&["systemd-sysusers"])?;
         host.must(&["journalctl", "--update-catalog"])?;
         host.must(&["systemctl", "daemon-reload"])?;
         host.must(&["systemctl", "enable", "-q", "tenure-firewall.service", "tenure-agent.service"])?;

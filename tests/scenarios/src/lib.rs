@@ -14,6 +14,7 @@ pub mod forged;
 pub mod killer;
 pub mod linked;
 pub mod operator;
+pub mod planted;
 pub mod policy;
 pub mod programs;
 pub mod vaulted;

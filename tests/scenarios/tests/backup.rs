@@ -5,7 +5,7 @@ use age::secrecy::ExposeSecret;
 use age::x25519::Identity;
 use serde_json::Value;
 use tenure_scenarios::vaulted::{KNOWN, PORT, RECOVERY, STORE, VAULT, Vaulted};
-use tenure_scenarios::{Result, all_held};
+use tenure_scenarios::{Result, all_held, planted};
 
 const OWN: &str = "web1/web1/server";
 const TENANT: &str = "client/web1/nightly";
@@ -31,6 +31,7 @@ fn copies_are_made_read_restored_drilled_and_recovered() -> Result<()> {
     let mut v = Vaulted::up("backup", &recipients, None)?;
     v.fleet.start_agent()?;
     let web1 = v.fleet.web1.clone();
+    planted::plant(&web1)?;
     let mut wrong: Vec<String> = Vec::new();
     let mut holds = |what: &str, held: bool, said: &str| {
         if !held {
@@ -114,13 +115,40 @@ fn copies_are_made_read_restored_drilled_and_recovered() -> Result<()> {
     let held = facts.len() == 2 && facts.iter().all(|fact| fact["held"] == true);
     holds("drills hold", drill.ok() && held, &drill.said());
     holds("with every row", facts.iter().any(|fact| fact["rows"] == 4000), &drill.said());
-    let left = web1.sh("ls -d /var/tmp/tenure-drill-* /var/lib/tenure/spool/*")?;
+    let left = web1.sh("ls -d /var/lib/tenure-drill/* /var/lib/tenure/spool/*; pgrep -u tenure-drill")?;
     holds("a drill and a run leave nothing behind", left.stdout.is_empty(), &left.said());
     all_held("copies", &wrong)?;
+    planted::no_strike(&web1)?;
+    planted::strikes(&web1)?;
+    trapped(&v)?;
 
     v.scheduled(Vaulted::renew)?;
     recovered(&v, &ours, &tenant)?;
     records(&v)
+}
+
+/// What a dump brings along runs in the drill and reaches nothing of the host; without the account there is no drill.
+fn trapped(v: &Vaulted) -> Result<()> {
+    let web1 = &v.fleet.web1;
+    planted::trap(web1)?;
+    v.must_run(&[])?;
+    let drill = |expected: &str| -> Result<()> {
+        let drill = web1.exec_fed(&["tenure-agent", "backup", "drill", "--json"], None, 300)?;
+        let told = !drill.ok() && drill.said().contains(expected);
+        if told { Ok(()) } else { Err(format!("{expected}: {}", drill.said()).into()) }
+    };
+    // A row of `reached` beside `ran` is something that it reached.
+    drill("1 differences: client.reached: 0 dumped, 1 restored")?;
+    planted::no_strike(web1)?;
+    let left = web1.sh("ls -d /var/lib/tenure-drill/* /var/lib/tenure/spool/*; pgrep -u tenure-drill")?;
+    if !left.stdout.is_empty() {
+        return Err(format!("left by the drill: {}", left.said()).into());
+    }
+    web1.must(&["usermod", "--append", "--groups", "postgres", "tenure-drill"])?;
+    drill("it is a member of further groups")?;
+    web1.must(&["userdel", "tenure-drill"])?;
+    drill("there is no such account")?;
+    Ok(())
 }
 
 /// The host is gone: its tenant's copy is opened and restored elsewhere, with an offline identity and the recovery key.

@@ -46,7 +46,8 @@ pub(super) enum BackupCommand {
     List,
     /// Restore a copy, or a part of it, into an empty directory
     Restore(RestoreArgs),
-    /// Restore the newest dump into a scratch server and compare it with what was dumped
+    /// Restore the newest dump into a scratch server and compare it with what was dumped; the server runs as the account
+    /// tenure-drill and reaches nothing else of the host
     Drill {
         /// The database's name in the policy; every dumped one when none is named
         #[arg(long, value_name = "NAME")]
@@ -352,7 +353,8 @@ fn drills(host: &Host, database: Option<&str>, out: Output) -> Result<Exit, Fail
     let mut facts = Vec::new();
     for (series, dump) in found {
         let progress = out.progress(&format!("drilling {} of {}", dump.database, series.series.path()));
-        let asked = Drill { series: &series.series, place: host.place(&series.series)?, dump, expect };
+        let (place, databases) = (host.place(&series.series)?, &section.databases);
+        let asked = Drill { series: &series.series, place, dump, databases, expect };
         facts.push(drill(&host.machine, &asked).map_err(failed)?);
         drop(progress);
     }
