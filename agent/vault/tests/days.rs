@@ -68,7 +68,9 @@ impl Disk {
         let series = store.get(&id_of()).expect("it lies there");
         let now = moment(&slot(day, at));
         series.change(now, |ring| Ok((ring.due(&rules(), now, None), ()))).unwrap();
-        series.erasing().into_iter().for_each(|id| drop(series.erase(id, now).unwrap()));
+        for id in series.erasing() {
+            series.erase(id, now).unwrap();
+        }
     }
 
     fn state(&self, id: GenerationId) -> Option<State> {
