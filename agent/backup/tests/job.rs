@@ -1,4 +1,9 @@
 //! Whole runs against a vault in this process: what becomes of keys when vault, policy or answers are not as before.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail here; clippy sees only `#[test]` itself"
+)]
 
 #[path = "../../vault/tests/common/mod.rs"]
 mod common;

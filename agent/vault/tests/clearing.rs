@@ -1,5 +1,10 @@
 //! A copy that was set aside becomes the copy of its cell by an order that somebody entitled signed for this vault, once;
 //! and by nothing else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail here; clippy sees only `#[test]` itself"
+)]
 
 mod common;
 

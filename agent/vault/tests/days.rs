@@ -1,5 +1,10 @@
 //! A store over days: what its receipts state as gone, also after a restart and never what is merely absent; and a date
 //! whose recovery recipients change.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail here; clippy sees only `#[test]` itself"
+)]
 
 mod common;
 

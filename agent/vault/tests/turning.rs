@@ -1,4 +1,9 @@
 //! A ring on disk over weeks, with a vault that dies at each point of a turn: which copy can be read is known at every moment.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail here; clippy sees only `#[test]` itself"
+)]
 
 mod common;
 
