@@ -197,7 +197,8 @@ fn a_fifth_more_than_the_last_copy_is_room_enough() {
     let site = Site::new();
     let [first, second] = slots();
     site.run("run-1", &first, &site.recipients).unwrap();
-    let last = site.keys().last_size(&id_of());
+    let last = site.bench.vault.store.get(&id_of()).expect("it was made").bytes();
+    assert_eq!(site.keys().last_size(&id_of()), last, "the host says what there was");
     // The next number is a whole copy beside the first; the vault counts what it holds and a fifth more than that.
     let next = [site.recipients[0].clone(), recipient()];
     let full = |quota| {
