@@ -1,5 +1,6 @@
 //! A real vault on a host of its own: what a host brought is read back by stock restic over SFTP, and nothing that a host
-//! can send changes or removes it. Killed at any point it goes on; a full disk refuses and loses nothing.
+//! can send changes or removes it. Killed at any point it goes on; a full disk refuses and loses nothing; one that is not
+//! mounted is asked for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -411,4 +412,44 @@ fn a_full_disk_refuses_and_the_next_run_succeeds() -> Result<()> {
         wrong.push(v.journal());
     }
     all_held("a full disk", &wrong)
+}
+
+#[test]
+fn a_disk_that_is_not_mounted_is_not_a_new_store() -> Result<()> {
+    let v = Vaulted::up("vmount", Some(96))?;
+    repository_on(&v.web1, 24)?;
+    let view = v.must_bring("web1/web1/server", "/root/repo")?;
+    // Bound elsewhere the disk lives on: the lab's loop device ends with its last mount.
+    let away = "systemctl stop tenure-vault && mkdir /mnt/kept && mount --bind /srv/backups /mnt/kept && umount /srv/backups";
+    v.vault1.must(&["sh", "-c", away])?;
+    let mut wrong = Vec::new();
+    for owner in ["root", "tenure-vault"] {
+        let asked = || -> u32 {
+            let count = v.vault1.sh("journalctl -u tenure-vault --no-pager | grep -c 'is the disk mounted?'");
+            count.ok().and_then(|o| o.stdout.trim().parse().ok()).unwrap_or(0)
+        };
+        let before = asked();
+        v.vault1.must(&[
+            "sh",
+            "-c",
+            &format!("chown {owner} /srv/backups && systemctl start tenure-vault"),
+        ])?;
+        wait_for("the vault to ask for its disk", SOON, || asked() > before)
+            .map_err(|why| format!("below a directory of {owner}: {why}\n{}", v.journal()))?;
+        let made = v.vault1.must(&["ls", "-A", "/srv/backups"])?;
+        if !made.trim().is_empty() {
+            wrong.push(format!("made in the mount point of {owner}: {made}"));
+        }
+    }
+    v.vault1.must(&["mount", "--bind", "/mnt/kept", "/srv/backups"])?;
+    // By itself, as soon as the disk is there.
+    v.await_port()?;
+    let check = v.restic(&v.web1, &view, &["check", "--read-data"])?;
+    if !check.ok() {
+        wrong.push(format!("mounted again: {}", check.said()));
+    }
+    if !wrong.is_empty() {
+        wrong.push(v.journal());
+    }
+    all_held("a store whose disk is away", &wrong)
 }
