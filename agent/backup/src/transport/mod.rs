@@ -32,6 +32,10 @@ pub(crate) const PIECE: Duration = Duration::from_secs(120);
 /// Silence after which the other side is asked whether it is there, and how often.
 const KEEPALIVE: (Duration, usize) = (Duration::from_secs(10), 3);
 
+/// Until the kernel gives a connection up whose other side takes nothing of what was sent (TCP_USER_TIMEOUT, tcp(7)). While a
+/// write waits nobody is asked whether it is there.
+const UNTAKEN_MS: u32 = 60_000;
+
 /// A connection to a vault.
 pub struct Link {
     runtime: Runtime,
@@ -135,6 +139,7 @@ async fn dial(machine: &Machine, to: SocketAddr, pinned: Pinned) -> Result<Handl
         ..client::Config::default()
     };
     let stream = TcpStream::connect(to).await?;
+    rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_MS).map_err(std::io::Error::from)?;
     let mut handle = client::connect_stream(Arc::new(config), stream, pinned).await?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(machine.ssh.clone()), None);
     match handle.authenticate_publickey(SSH_USER, key).await?.success() {
