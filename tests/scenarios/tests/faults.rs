@@ -294,7 +294,8 @@ fn evidence_stops_before_the_disk_is_full_and_a_new_ruleset_is_still_tried() -> 
             "{family:?}: it is kept"
         );
     }
-    assert!(evidence()["lost"].as_u64() > Some(0), "{:#}", evidence());
+    wait_for("a record that was not written", SOON, || evidence()["lost"].as_u64() > Some(0))
+        .map_err(|why| format!("{why}: {:#}", evidence()))?;
 
     fleet.web1.must(&["rm", "/var/lib/tenure/full"])?;
     let _applying = fleet.apply_beside()?;
