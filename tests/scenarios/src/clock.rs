@@ -14,7 +14,24 @@ pub fn shift(host: &Host, unit: &str, ahead: &str) -> Result<()> {
     let text = format!(
         "[Service]\nEnvironment=LD_PRELOAD={FAKETIME} FAKETIME={ahead} FAKETIME_DONT_FAKE_MONOTONIC=1\n"
     );
-    host.put(&format!("/run/systemd/system/{unit}.service.d/time.conf"), text.as_bytes(), "644")?;
+    host.put(&place(unit), text.as_bytes(), "644")?;
+    restart(host, unit)
+}
+
+/// Restarts it with the right clock.
+///
+/// # Errors
+/// When its clock was right, or it does not start.
+pub fn set_right(host: &Host, unit: &str) -> Result<()> {
+    host.must(&["rm", &place(unit)])?;
+    restart(host, unit)
+}
+
+fn place(unit: &str) -> String {
+    format!("/run/systemd/system/{unit}.service.d/time.conf")
+}
+
+fn restart(host: &Host, unit: &str) -> Result<()> {
     host.must(&["systemctl", "daemon-reload"])?;
     host.must(&["systemctl", "restart", unit])?;
     Ok(())

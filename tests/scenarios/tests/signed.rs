@@ -168,9 +168,7 @@ fn an_expired_policy_is_not_taken_anew_and_keeps_being_enforced_if_it_was() -> R
     fleet.deliver()?;
     fleet.await_refusal("expire").map(drop)?;
     // Somebody sets the clock right: what it said meanwhile is not remembered against it.
-    fleet.web1.must(&["rm", "/etc/systemd/system/tenure-agent.service.d/time.conf"])?;
-    fleet.web1.must(&["systemctl", "daemon-reload"])?;
-    fleet.web1.must(&["systemctl", "restart", "tenure-agent"])?;
+    tenure_scenarios::clock::set_right(&fleet.web1, "tenure-agent")?;
     tenure_lab::wait_for("version 2", tenure_scenarios::agent::SOON, || {
         fleet.agent_json(&["status"]).is_ok_and(|s| s["board"]["policy"]["version"] == 2)
     })
