@@ -1,0 +1,5 @@
+//! Scenarios that mostly wait, in one program so that they wait side by side.
+
+mod backup_faults;
+mod killed;
+mod lies;
