@@ -41,6 +41,8 @@ while time.monotonic() < at:
 os.kill(pid, signal.SIGKILL)
 open('/run/killer.done', 'w').close()
 ";
+/// Rounds at most.
+const MOST: usize = 40;
 const TRIAL: &str = "/var/lib/tenure/firewall/trial.json";
 const CONFIRMED: &str = "/var/lib/tenure/firewall/confirmed.json";
 
@@ -74,7 +76,12 @@ fn killed_at_any_step_of_a_change_it_ends_old_or_new() -> Result<()> {
         (CONFIRMED, 0),
         (TRIAL, 300),
     ];
-    for (round, (note, delay)) in moments.into_iter().enumerate() {
+    let mut moments = moments.into_iter();
+    for round in 0..MOST {
+        // On a busy machine a kill comes late: it is tried again until one fell at each step.
+        let still = [(Step::Written, (TRIAL, 0)), (Step::OnTrial, (TRIAL, 10)), (Step::Kept, (CONFIRMED, 0))];
+        let missed = || still.into_iter().find(|(step, _)| !fell.contains(step)).map(|(_, moment)| moment);
+        let Some((note, delay)) = moments.next().or_else(missed) else { break };
         let what = format!("round {round}, {delay} ms after {note}");
         let from = reach(&fleet.stranger, &fleet.web1, 5432, Family::V4)?;
         let pid = fleet.web1.must(&["systemctl", "show", "-P", "MainPID", "tenure-agent"])?;
@@ -130,7 +137,11 @@ fn killed_at_any_step_of_a_change_it_ends_old_or_new() -> Result<()> {
     all_held("kill -9", &wrong)?;
     // The kills meant something: all but few of them left a change half done, before it was loaded, on trial and at its end.
     let inside = fell.iter().filter(|step| **step != Step::Outside).count();
-    assert!(inside >= 8, "only {inside} of {} kills fell inside a change: {fell:?}", fell.len());
+    assert!(
+        inside * 5 >= fell.len() * 4,
+        "only {inside} of {} kills fell inside a change: {fell:?}",
+        fell.len()
+    );
     for step in [Step::Written, Step::OnTrial, Step::Kept] {
         assert!(fell.contains(&step), "no kill fell at {step:?}: {fell:?}");
     }
