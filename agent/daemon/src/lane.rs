@@ -133,6 +133,8 @@ struct Worker {
     pace: Pace,
     /// What the last pass said, where events are told from the difference.
     before: Option<Report>,
+    /// Kind and place of what was left when a pass was last followed by another at once.
+    followed: Vec<(String, String)>,
 }
 
 /// The policy as this area needs it, compiled once for each policy.
@@ -153,6 +155,7 @@ impl Worker {
             next_heartbeat,
             pace: Pace::new(clock::monotonic()),
             before: None,
+            followed: Vec::new(),
         }
     }
 
@@ -227,7 +230,13 @@ impl Worker {
         }
         // Who was killed in the middle of a change finishes it in more than one pass, and not at the next heartbeat.
         let acted = !report.done.is_empty() && !failed && report.refusal.is_none();
-        if acted && report.verdict == Verdict::Drifted {
+        let places = || report.findings.iter().map(|f| (f.kind.clone(), f.place.clone())).collect::<Vec<_>>();
+        // What is only told and never mended (a planted key) is no reason to look again after each restoring.
+        if acted
+            && report.verdict == Verdict::Drifted
+            && (report.findings.is_empty() || self.followed != places())
+        {
+            self.followed = places();
             alarms.push((ended + MORE, Reason::Timer));
         }
         if !report.done.is_empty() && self.pace.spend(ended) {
