@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tenure_controller::app::{App, Places};
 use tenure_controller::authority::{Authority, CertificateKey};
 use tenure_controller::config::Config;
-use tenure_controller::listen::Limits;
+use tenure_controller::limits::Limits;
 use tenure_controller::service::Service;
 use tenure_controller::store::Access;
 use tenure_sys::clock;

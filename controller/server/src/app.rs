@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::ingest::Ingest;
 use crate::journal;
 use crate::judging::Judging;
-use crate::listen::Limits;
+use crate::limits::Limits;
 use crate::secret::Secret;
 use crate::shelf::{NotTaken, Set, Shelf};
 use crate::store::{Access, PolicyFiles, Store, StoreError};
@@ -105,7 +105,7 @@ pub struct App {
     pub shelf: Shelf,
     /// The way records go into the database.
     pub ingest: Ingest,
-    /// How long strangers are borne with.
+    /// What is borne with.
     pub limits: Limits,
     /// What was judged last.
     pub judging: Judging,

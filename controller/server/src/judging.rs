@@ -1,13 +1,14 @@
-//! Judges every duty from what the database and the shelf hold, at most once in a few seconds, and remembers since when
-//! each state stands.
+//! Judges every duty from what the database and the shelf hold: with every heartbeat, and when somebody asks, at most
+//! once in a few seconds. Remembers durably since when each state stands, and tells each change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tenure_obligations::input::{ChainFinding, Content};
 use tenure_obligations::view::Judgement;
-use tenure_obligations::{Input, Newest, RecordRef, Reported, carry, judge};
+use tenure_obligations::{Change, Input, Newest, RecordRef, Reported, Standing, carry, judge};
 use tenure_trust::enrol::IngestFinding;
 use tenure_trust::{AreaName, Epoch, HostName, MachineRole, PolicyVersion, Seq, VerdictTag};
 
@@ -16,12 +17,19 @@ use crate::journal;
 use crate::shelf::Set;
 use crate::store::{Access, ChainHead, FindingRow, HeldRecord, SeriesSince, StoreError};
 
-/// A judgement is shown again for so long: many pages at once cost one.
-const FRESH: SignedDuration = SignedDuration::from_secs(2);
+/// The most changes that one judgement tells one by one.
+const TOLD: usize = 200;
 
 /// What was judged last. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Judging(Arc<Mutex<Option<Arc<Judgement>>>>);
+pub struct Judging(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    last: Mutex<Option<Arc<Judgement>>>,
+    /// Whoever has it judges; the others wait for that. In it what the database remembers, once it was read.
+    turn: tokio::sync::Mutex<Option<BTreeSet<Standing>>>,
+}
 
 /// Why nothing can be judged.
 #[derive(Debug, thiserror::Error)]
@@ -46,29 +54,108 @@ impl Judging {
     /// # Errors
     /// [`NotJudged`].
     pub async fn now(&self, app: &App, access: &Access) -> Result<Arc<Judgement>, NotJudged> {
-        let now = app.now();
+        if let Some(last) = self.last().filter(|last| fresh(last, app)) {
+            return Ok(last);
+        }
+        let mut turn = self.0.turn.lock().await;
         let last = self.last();
-        if let Some(last) = last.as_ref().filter(|last| fresh(last, now, app)) {
+        if let Some(last) = last.as_ref().filter(|last| fresh(last, app)) {
             return Ok(last.clone());
         }
         let set = app.shelf.get().filter(|set| set.duties.is_some()).ok_or(NotJudged::NoDuties)?;
+        let kept = match turn.take() {
+            Some(kept) => kept,
+            None => app.store.states(&Access::Itself).await?.into_iter().collect(),
+        };
+        let before = match last {
+            Some(last) => Standing::all(&last.obligations),
+            None => kept.iter().cloned().collect(),
+        };
+        *turn = Some(kept);
         let (machines, series) = (machines(app, access).await?, app.store.series_since(access).await?);
-        let before = last.map(|last| last.obligations.clone()).unwrap_or_default();
+        let now = app.now();
         let work = move || judged(&set, (&machines, &series), now, &before);
-        let judgement = tokio::task::spawn_blocking(work).await.map_err(|_| NotJudged::Ended)??;
+        let (judgement, changes) =
+            tokio::task::spawn_blocking(work).await.map_err(|_| NotJudged::Ended)??;
+        for line in told(&changes) {
+            journal::notice(&line);
+        }
         let judgement = Arc::new(judgement);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(judgement.clone());
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(judgement.clone());
+        let stands: BTreeSet<Standing> = Standing::all(&judgement.obligations).into_iter().collect();
+        if let Some(kept) = turn.as_mut() {
+            remember(app, kept, stands).await;
+        }
         Ok(judgement)
     }
 
     fn last(&self) -> Option<Arc<Judgement>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn fresh(last: &Judgement, now: Timestamp, app: &App) -> bool {
-    let age = now.duration_since(last.head.at);
-    !age.is_negative() && age < FRESH && last.head.version == app.shelf.version()
+/// Judges with every heartbeat, whether anybody looks or not, until aborted.
+pub(crate) async fn keep(app: Arc<App>) {
+    let mut told = String::new();
+    loop {
+        let said = match app.judging.now(&app, &Access::Itself).await {
+            Ok(_) | Err(NotJudged::NoDuties) => String::new(),
+            Err(error) => journal::chain(&error),
+        };
+        if said != told && !said.is_empty() {
+            journal::error(&format!("the duties were not judged: {said}"));
+        }
+        told = said;
+        let duties = app.shelf.get().and_then(|set| Some(set.duties.as_ref()?.heartbeat_seconds));
+        let heartbeat = duties.map_or(app.limits.judge, |seconds| Duration::from_secs(u64::from(seconds)));
+        tokio::time::sleep(heartbeat.min(app.limits.judge)).await;
+    }
+}
+
+/// Writes down what differs. What cannot be written now is written with the next judgement; its dates stay.
+async fn remember(app: &App, kept: &mut BTreeSet<Standing>, stands: BTreeSet<Standing>) {
+    let gone: Vec<Standing> = kept.difference(&stands).cloned().collect();
+    let put: Vec<Standing> = stands.difference(kept).cloned().collect();
+    if gone.is_empty() && put.is_empty() {
+        return;
+    }
+    match app.store.put_states(&Access::Itself, &gone, &put).await {
+        Ok(()) => *kept = stands,
+        Err(error) => {
+            journal::error(&format!("how duties stand was not written down: {}", journal::chain(&error)));
+        }
+    }
+}
+
+/// What is told of the changes: each that was another state before, and how many rows are new.
+fn told(changes: &[Change]) -> Vec<String> {
+    let changed = changes.iter().filter_map(|change| {
+        let from = change.from?;
+        let place = format!("{} {}", change.tenant, change.duty);
+        Some(match change.to {
+            Some(to) => {
+                let why = change.why.first().map(ToString::to_string).unwrap_or_default();
+                format!("{place}: {from} → {to}: {why}")
+            }
+            None => format!("{place}: was {from}, and is no longer judged"),
+        })
+    });
+    let mut lines: Vec<String> = changed.collect();
+    let new = changes.len() - lines.len();
+    if let Some(more) = lines.len().checked_sub(TOLD).filter(|more| *more > 0) {
+        lines.truncate(TOLD);
+        lines.push(format!("and {more} changes more: `tenure obligations` shows how everything stands"));
+    }
+    if new > 0 {
+        lines.push(format!("{new} duties are judged for the first time"));
+    }
+    lines
+}
+
+fn fresh(last: &Judgement, app: &App) -> bool {
+    let age = app.now().duration_since(last.head.at);
+    Duration::try_from(age).is_ok_and(|age| age < app.limits.fresh)
+        && last.head.version == app.shelf.version()
 }
 
 type Machines = BTreeMap<(HostName, MachineRole), Reported>;
@@ -77,8 +164,8 @@ fn judged(
     set: &Set,
     (machines, series_since): (&Machines, &SeriesSince),
     now: Timestamp,
-    before: &[tenure_obligations::Obligation],
-) -> Result<Judgement, NotJudged> {
+    before: &[Standing],
+) -> Result<(Judgement, Vec<Change>), NotJudged> {
     let Some(book) = &set.duties else { return Err(NotJudged::NoDuties) };
     let hosts = set.hosts.iter().map(|(host, policy)| (host.clone(), policy.value().clone())).collect();
     let vaults = set.vaults.iter().map(|(host, policy)| (host.clone(), policy.value().clone())).collect();
@@ -93,13 +180,8 @@ fn judged(
         now,
     };
     let mut judgement = judge(&input)?;
-    for change in carry(before, &mut judgement.obligations, now) {
-        if let (Some(from), Some(to)) = (change.from, change.to) {
-            let why = change.why.first().map(ToString::to_string).unwrap_or_default();
-            journal::notice(&format!("{} {}: {from} → {to}: {why}", change.tenant, change.duty));
-        }
-    }
-    Ok(judgement)
+    let changes = carry(before, &mut judgement.obligations, now);
+    Ok((judgement, changes))
 }
 
 /// What each admitted machine reported.
@@ -174,4 +256,40 @@ fn newest(record: HeldRecord) -> Option<((HostName, MachineRole), AreaName, Newe
         content,
     };
     Some(((host, role), area, newest))
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_obligations::State;
+
+    use super::*;
+
+    fn change(duty: &str, from: Option<State>, to: Option<State>) -> Change {
+        Change {
+            tenant: "client".parse().unwrap(),
+            promise: 0,
+            duty: duty.into(),
+            from,
+            to,
+            why: Vec::new(),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn each_change_is_told_and_new_rows_are_counted() {
+        let (met, unknown) = (Some(State::Met), Some(State::Unknown));
+        let changes = [change("one", met, unknown), change("two", None, met), change("three", unknown, None)];
+        assert_eq!(
+            told(&changes),
+            [
+                "client one: met → unknown: ",
+                "client three: was unknown, and is no longer judged",
+                "1 duties are judged for the first time"
+            ]
+        );
+        let many = vec![change("one", met, unknown); TOLD + 7];
+        assert_eq!(told(&many).len(), TOLD + 1);
+        assert!(told(&many)[TOLD].starts_with("and 7 changes more"));
+    }
 }

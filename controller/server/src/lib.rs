@@ -9,6 +9,7 @@ pub mod config;
 pub mod ingest;
 pub mod journal;
 pub mod judging;
+pub mod limits;
 pub mod listen;
 pub mod machines;
 pub mod pages;

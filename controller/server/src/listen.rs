@@ -23,24 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::authority::key_of;
 use crate::journal;
-
-/// How long strangers are borne with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Time for a TLS handshake.
-    pub handshake: Duration,
-    /// Time for the head of a request, also of the next one on a connection that stays.
-    pub head: Duration,
-    /// Time for the body of a request.
-    pub body: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self { handshake: seconds(10), head: seconds(30), body: seconds(60) }
-    }
-}
+use crate::limits::Limits;
 
 /// A connection ends after this whatever it does; clients come again.
 const LIFE: Duration = Duration::from_secs(3600);

@@ -1,4 +1,5 @@
-//! The controller put together: both listeners, the certificate that is made anew every day, the drop directory.
+//! The controller put together: both listeners, the certificate that is made anew every day, the judge
+//! that looks by itself, the drop directory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::app::{App, AppError};
 use crate::authority::AuthorityError;
 use crate::listen::{self, Certificate, ListenError};
-use crate::{journal, machines, people};
+use crate::{journal, judging, machines, people};
 
 /// How often the controller's own certificate is made anew.
 const DAILY: Duration = Duration::from_secs(24 * 3600);
@@ -73,7 +74,8 @@ impl Service {
                 stopped,
             )),
         ];
-        let mut beside = vec![tokio::spawn(renew(app.clone(), certificate))];
+        let mut beside =
+            vec![tokio::spawn(renew(app.clone(), certificate)), tokio::spawn(judging::keep(app.clone()))];
         if let Some(drop) = &app.config.policy {
             beside.push(tokio::spawn(crate::watch::watch(app.clone(), drop.path.clone())));
         }

@@ -25,7 +25,7 @@ mod vaults;
 pub mod view;
 mod waivers;
 
-pub use changes::{Change, carry};
+pub use changes::{Change, Standing, carry};
 pub use input::{HostBackups, Input, Newest, Reported};
 pub use judge::judge;
 pub use reason::Reason;

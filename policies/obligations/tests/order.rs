@@ -6,7 +6,7 @@ mod fleet;
 use fleet::{Fleet, sunday};
 use proptest::prelude::*;
 use tenure_obligations::input::HostSlotState;
-use tenure_obligations::{State, carry};
+use tenure_obligations::{Standing, State, carry};
 use tenure_trust::{MachineRole, SlotId};
 
 /// Some slots take another turn, so that there is something to judge.
@@ -79,16 +79,34 @@ fn a_state_keeps_its_date_and_a_change_has_its_reason() {
     assert!(first.iter().all(|row| row.since.is_some()));
     fleet.later(600);
     let mut second = fleet.judge().obligations;
-    assert!(carry(&first, &mut second, fleet.now).is_empty());
+    assert!(carry(&Standing::all(&first), &mut second, fleet.now).is_empty());
     let since = |rows: &[tenure_obligations::Obligation], duty: &str| {
         rows.iter().find(|row| row.duty == duty).unwrap().since
     };
     assert_eq!(since(&second, "access.secured"), Some(sunday()), "it stands as it stood");
     fleet.later(100_000);
     let mut third = fleet.judge().obligations;
-    let changes = carry(&second, &mut third, fleet.now);
+    let changes = carry(&Standing::all(&second), &mut third, fleet.now);
     let access = changes.iter().find(|change| change.duty == "access.secured").unwrap();
     assert_eq!((access.from, access.to), (Some(State::Met), Some(State::Unknown)));
     assert!(access.why[0].to_string().contains("silent"));
     assert!(changes.iter().all(|change| change.from != change.to && !change.why.is_empty()));
+}
+
+#[test]
+fn another_duty_in_the_place_of_one_stands_since_it_is_there() {
+    let mut fleet = Fleet::in_order(sunday());
+    let mut first = fleet.judge().obligations;
+    carry(&[], &mut first, fleet.now);
+    let mut before = Standing::all(&first);
+    let place = before.iter().position(|row| row.duty == "access.secured").unwrap();
+    let state = before[place].state;
+    "other.duty".clone_into(&mut before[place].duty);
+    fleet.later(600);
+    let mut second = fleet.judge().obligations;
+    let changes = carry(&before, &mut second, fleet.now);
+    let told: Vec<_> = changes.iter().map(|change| (change.duty.as_str(), change.from, change.to)).collect();
+    assert_eq!(told, [("access.secured", None, Some(state)), ("other.duty", Some(state), None)]);
+    let row = second.iter().find(|row| row.duty == "access.secured").unwrap();
+    assert_eq!(row.since, Some(fleet.now));
 }

@@ -12,7 +12,7 @@ use jiff::civil::{Date, date};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tenure_areas::backup::schedule::{self, Due, Known, Ledger, What};
 use tenure_obligations::input::{Content, HostBackups, HostSlot, HostSlotState};
-use tenure_obligations::{Change, Obligation, Reason, State, carry};
+use tenure_obligations::{Change, Obligation, Reason, Standing, State, carry};
 use tenure_policy::bundles::BackupSection;
 use tenure_policy::calendar::{Period, Zone};
 use tenure_trust::vault_wire::{GenerationFacts, GenerationState, SeriesFacts, VaultFacts};
@@ -267,7 +267,7 @@ impl World {
             (newest.observed_at, newest.received_at, newest.content) = (observed, self.now, content);
         }
         let mut rows = self.fleet.judge().obligations;
-        let changes = carry(&self.rows, &mut rows, self.now);
+        let changes = carry(&Standing::all(&self.rows), &mut rows, self.now);
         for change in &changes {
             let before = self.rows.iter().find(|row| row.promise == change.promise);
             if let Some(before) = before {

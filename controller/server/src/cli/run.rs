@@ -11,7 +11,7 @@ use super::{Exit, Failure, who};
 use crate::app::{App, Places};
 use crate::config::Config;
 use crate::journal;
-use crate::listen::Limits;
+use crate::limits::Limits;
 use crate::pages;
 use crate::service::Service;
 

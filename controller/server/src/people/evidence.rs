@@ -8,6 +8,7 @@ use hyper::header::CONTENT_TYPE;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tenure_obligations::Standing;
 use tenure_policy::bundles::DutyBook;
 use tenure_trust::{Epoch, ExportHeader, ExportLine, HostName, MachineRole, Signed};
 
@@ -188,6 +189,8 @@ struct Snapshot {
     areas: Vec<WithFacts>,
     events: Vec<WithFacts>,
     findings: Vec<FindingRow>,
+    /// How each duty stands since when, as it was judged last.
+    duties_stand: Vec<Standing>,
 }
 
 /// Duty book, machines, newest facts of each area, events of backups and vaults, findings.
@@ -211,5 +214,6 @@ pub(super) async fn state(State(app): State<Arc<App>>, person: Person) -> Result
             .map(with_facts)
             .collect(),
         findings: app.store.findings(&access, None).await?,
+        duties_stand: app.store.states(&access).await?,
     }))
 }

@@ -9,6 +9,7 @@ mod ingest;
 mod orders;
 mod people;
 mod policy;
+mod states;
 mod throttle;
 mod tokens;
 

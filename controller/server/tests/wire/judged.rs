@@ -1,9 +1,12 @@
 //! What is judged, as programs and browsers get it: from signed policy and records that machines sent, over the wire.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tenure_controller::store::Access;
+use tenure_obligations::State;
 use tenure_policy::resolved::HostPolicy;
 use tenure_trust::statement::Bundle;
 use tenure_trust::{About, AreaName, Hash, HostName, Index, MachineRole, PolicyVersion, Signed, Statement};
@@ -77,11 +80,25 @@ fn patches(package: &str, since: Timestamp, now: Timestamp) -> Value {
 }
 
 async fn report(world: &World, machine: &mut Machine, package: &str) {
-    let now = world.app.now();
-    let since = now - SignedDuration::from_hours(24 * 9);
+    report_facts(world, machine, |now| patches(package, now - SignedDuration::from_hours(24 * 9), now)).await;
+}
+
+async fn report_facts(world: &World, machine: &mut Machine, facts: impl FnOnce(Timestamp) -> Value) {
     let about = About::Area(AreaName::new("patch").unwrap());
-    let line = machine.about(about, patches(package, since, now).to_string().as_bytes());
+    let line = machine.about(about, facts(world.app.now()).to_string().as_bytes());
     assert_eq!(machine.send(&[line]).await.status, 200);
+}
+
+/// Waits until the judge, whom nobody asks, has written down that a duty stands so; since when it does.
+async fn stands(world: &World, duty: &str, state: State) -> Timestamp {
+    for _ in 0..200 {
+        let rows = world.app.store.states(&Access::Itself).await.unwrap();
+        if let Some(row) = rows.iter().find(|row| row.duty == duty && row.state == state) {
+            return row.since.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{duty} is not {state} after ten seconds");
 }
 
 fn header(answer: &crate::client::Answer, name: &str) -> String {
@@ -118,7 +135,11 @@ async fn records_become_duties_hosts_and_a_page() {
     assert_eq!(row("purge")["state"], "met");
     assert_eq!(view["obligations"][0]["state"], "overdue", "the worst first");
 
-    assert_eq!(operator.get("/api/v1/obligations?tenant=example-client").await.json(), view);
+    let of_one = operator.get("/api/v1/obligations?tenant=example-client").await.json();
+    assert_eq!(
+        (&of_one["obligations"], &of_one["head"]["counts"]),
+        (&view["obligations"], &view["head"]["counts"])
+    );
     assert_eq!(operator.get("/api/v1/obligations?tenant=nobody").await.status, 404);
     let hosts = operator.get("/api/v1/hosts").await.json();
     let states: Vec<_> =
@@ -144,4 +165,34 @@ async fn a_stranger_is_sent_to_the_login_and_learns_nothing() {
     let answer = world.people().get("/").await;
     assert_eq!((answer.status.as_u16(), header(&answer, "location")), (303, "/login".into()));
     assert!(answer.body.is_empty());
+}
+
+#[tokio::test]
+async fn since_is_when_it_changed_whoever_looked_and_whatever_restarted() {
+    let mut world = World::new().await;
+    publish(&world).await;
+    let mut web1 = world.admitted("web1", MachineRole::Host).await;
+    report(&world, &mut web1, "openssl").await;
+    stands(&world, "patch.security", State::Overdue).await;
+    let unknown = stands(&world, "access.secured", State::Unknown).await;
+    let before = world.app.now();
+    report_facts(&world, &mut web1, |now| {
+        let mut facts = patches("openssl", now, now);
+        facts["facts"]["upgrades"] = json!([]);
+        facts
+    })
+    .await;
+    let met = stands(&world, "patch.security", State::Met).await;
+    assert!(before <= met && met <= world.app.now() && unknown < before, "{unknown} {before} {met}");
+    for _ in 0..2 {
+        let view = world.operator().await.get("/api/v1/obligations").await.json();
+        let since = |duty: &str| -> Timestamp {
+            let rows = view["obligations"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["duty"] == duty).unwrap();
+            row["since"].as_str().unwrap().parse().unwrap()
+        };
+        let ms = |at: Timestamp| at.as_millisecond();
+        assert_eq!((ms(since("patch.security")), ms(since("access.secured"))), (ms(met), ms(unknown)));
+        world.restart().await;
+    }
 }

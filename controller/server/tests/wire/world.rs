@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tenure_controller::app::{App, Places};
 use tenure_controller::authority::Authority;
 use tenure_controller::config::Config;
-use tenure_controller::listen::Limits;
+use tenure_controller::limits::Limits;
 use tenure_controller::password;
 use tenure_controller::service::Service;
 use tenure_controller::store::Access;
@@ -166,7 +166,8 @@ impl World {
 
 async fn start(config: &Config, places: &Places) -> (Arc<App>, Service) {
     let short = Duration::from_millis(1500);
-    let limits = Limits { handshake: short, head: short, body: short };
+    let judge = Duration::from_millis(200);
+    let limits = Limits { handshake: short, head: short, body: short, judge, fresh: Duration::ZERO };
     let app = App::open(config.clone(), places, clock, limits).await.unwrap();
     let service = Service::start(app.clone(), tenure_controller::pages::router()).await.unwrap();
     (app, service)
