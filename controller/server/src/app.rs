@@ -61,9 +61,6 @@ pub enum AppError {
     /// Its database cannot be used.
     #[error("cannot use the controller's database")]
     Store(#[from] StoreError),
-    /// The set that it holds is not believed any more.
-    #[error("the policy in the database is refused")]
-    Policy(#[from] NotTaken),
 }
 
 impl AppError {
@@ -77,13 +74,17 @@ impl AppError {
                 "restore ca.key and ca.crt from a backup; without them all machines enrol anew".into()
             }
             Self::Store(error) => error.hint().into(),
-            Self::Policy(_) => {
-                "was root.json replaced? place one that names the keys of this policy too; publish with the \
-                 new ones, then leave the old ones out"
-                    .into()
-            }
         }
     }
+}
+
+/// What follows when the held set is not believed.
+pub const NOT_HANDED_ON: &str = "no policy is handed on and nothing is judged until `tenure publish` brings a set, of \
+                                 this version or a later one, signed with keys that root.json names";
+
+/// That the held set is not believed under the root that was placed.
+pub fn not_believed(held: &Floor, refused: &NotTaken) -> String {
+    format!("the policy held, version {}, is refused under this root: {}", held.version, journal::chain(refused))
 }
 
 /// The controller.
@@ -142,7 +143,12 @@ impl App {
         let shelf = Shelf::default();
         let mut floor = Floor::NONE;
         if let Some((files, held)) = store.policy(&Access::Itself).await? {
-            shelf.put(Set::verify(&root, &held, Arrival::Held, clock(), &config.host, files)?);
+            // Under another root the set may be none any more. Then nothing is handed on until one is published that is;
+            // nothing older than the one held is taken all the same.
+            match Set::verify(&root, &held, Arrival::Held, clock(), &config.host, files) {
+                Ok(set) => shelf.put(set),
+                Err(refused) => journal::error(&format!("{}; {NOT_HANDED_ON}", not_believed(&held, &refused))),
+            }
             floor = held;
         }
         let ingest = Ingest::start(store.clone(), clock);

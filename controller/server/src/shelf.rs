@@ -89,7 +89,11 @@ impl Set {
     /// Since when each of its series is in the policy: as it was known, from now on where the set before did not have it.
     /// What stood in it before anybody looked stays unknown.
     pub fn series_since(&self, known: &SeriesSince, before: Option<&Self>, now: Timestamp) -> SeriesSince {
-        let stood: BTreeSet<&SeriesId> = before.into_iter().flat_map(Self::series).collect();
+        let Some(before) = before else {
+            // There was none, or one that is not believed any more: what is known of it holds.
+            return self.series().map(|id| (id.clone(), known.get(id).copied().unwrap_or(now))).collect();
+        };
+        let stood: BTreeSet<&SeriesId> = before.series().collect();
         let since = |id: &SeriesId| match stood.contains(id) {
             true => known.get(id).copied(),
             false => Some(now),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tenure_trust::MachineRole;
 
 use crate::client::{Answer, Client};
-use crate::world::World;
+use crate::world::{World, key};
 
 async fn publish(operator: &Client, files: &BTreeMap<String, String>) -> Answer {
     operator.put("/api/v1/policy", serde_json::json!({ "files": files }).to_string()).await
@@ -87,4 +87,27 @@ async fn a_series_is_known_since_the_set_that_first_had_it_and_anew_when_it_come
     assert_eq!(publish(&world, 3, &[]).await.len(), 0, "taken out of the policy it is not expected");
     let again = publish(&world, 4, &["web1"]).await;
     assert!(again.keys().eq(first.keys()) && again.values().min() > first.values().max());
+}
+
+#[tokio::test]
+async fn under_a_root_of_other_keys_nothing_is_handed_on_until_a_set_of_them_is_published() {
+    let mut world = World::new().await;
+    let access = tenure_controller::store::Access::Itself;
+    assert_eq!(publish(&world.operator().await, &world.set(5, &["web1"])).await.status, 200);
+    let series = world.app.store.series_since(&access).await.unwrap();
+    world.place_root(key(2));
+    world.restart().await;
+    let operator = world.operator().await;
+    assert!(operator.get("/api/v1/policy").await.json()["version"].is_null());
+    let web2 = world.admitted("web2", MachineRole::Host).await;
+    assert_eq!(web2.client().get("/v1/policy/index").await.status, 404);
+
+    let older = publish(&operator, &world.set(4, &["web1"])).await;
+    assert_eq!(older.status, 422, "the floor stands: {older:?}");
+    let files = world.set(6, &["web1"]);
+    assert_eq!(publish(&operator, &files).await.json()["version"], 6);
+    assert_eq!(web2.client().get("/v1/policy/index").await.body, files["index.json"].as_bytes());
+    assert_eq!(world.app.store.series_since(&access).await.unwrap(), series, "it is expected since it was");
+    world.restart().await;
+    assert_eq!(world.operator().await.get("/api/v1/policy").await.json()["version"], 6);
 }

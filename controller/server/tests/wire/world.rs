@@ -98,6 +98,12 @@ impl World {
         (self.app, self.service) = (app, Some(service));
     }
 
+    /// Places another root, which names this key alone, and signs with it from now on.
+    pub(crate) fn place_root(&mut self, operator: SigningKey) {
+        std::fs::write(&self.places.root, root(&operator).to_json()).unwrap();
+        self.operator = operator;
+    }
+
     pub(crate) fn machines(&self) -> Client {
         Client::new(self.service.as_ref().unwrap().machines, &self.ca)
     }
