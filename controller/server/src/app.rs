@@ -84,7 +84,11 @@ pub const NOT_HANDED_ON: &str = "no policy is handed on and nothing is judged un
 
 /// That the held set is not believed under the root that was placed.
 pub fn not_believed(held: &Floor, refused: &NotTaken) -> String {
-    format!("the policy held, version {}, is refused under this root: {}", held.version, journal::chain(refused))
+    format!(
+        "the policy held, version {}, is refused under this root: {}",
+        held.version,
+        journal::chain(refused)
+    )
 }
 
 /// The controller.
@@ -147,7 +151,9 @@ impl App {
             // nothing older than the one held is taken all the same.
             match Set::verify(&root, &held, Arrival::Held, clock(), &config.host, files) {
                 Ok(set) => shelf.put(set),
-                Err(refused) => journal::error(&format!("{}; {NOT_HANDED_ON}", not_believed(&held, &refused))),
+                Err(refused) => {
+                    journal::error(&format!("{}; {NOT_HANDED_ON}", not_believed(&held, &refused)))
+                }
             }
             floor = held;
         }
