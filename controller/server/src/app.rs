@@ -157,7 +157,7 @@ impl App {
             }
             floor = held;
         }
-        let ingest = Ingest::start(store.clone(), clock);
+        let ingest = Ingest::start(store.clone(), limits, clock);
         let app = Arc::new(Self {
             config,
             root,

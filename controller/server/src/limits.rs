@@ -15,6 +15,11 @@ pub struct Limits {
     pub judge: Duration,
     /// A judgement is shown again for so long: many pages at once cost one.
     pub fresh: Duration,
+    /// Bytes of records that one machine may send in a day (UTC): many times what a host has to say, and what it kept
+    /// over weeks without a controller.
+    pub budget: u64,
+    /// Free bytes of the disk below which heartbeats are taken and no more; below a quarter of it, nothing.
+    pub floor: u64,
 }
 
 impl Default for Limits {
@@ -26,6 +31,8 @@ impl Default for Limits {
             body: seconds(60),
             judge: seconds(60),
             fresh: seconds(2),
+            budget: 512 << 20,
+            floor: 256 << 20,
         }
     }
 }

@@ -136,6 +136,11 @@ impl LinkError {
         matches!(self, Self::Chained(_) | Self::OtherRoot(_) | Self::NotEnrolled(_))
     }
 
+    /// The controller has no room for so much.
+    pub(super) fn has_no_room(&self) -> bool {
+        matches!(self, Self::Refused { status: 429 | 507, .. })
+    }
+
     /// What this machine states in its own chain about it: that the controller no longer knows its keys, so that no
     /// policy comes and no record goes. Whether an operator said so is for people to ask.
     pub(super) fn notice(&self) -> Option<Notice> {

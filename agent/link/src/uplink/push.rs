@@ -18,6 +18,8 @@ use crate::segment;
 /// The most lines and bytes of one request; one line of the largest kind always goes.
 const LINES: usize = 512;
 const BYTES: usize = 2 << 20;
+/// The most bytes while the controller has no room for more: it still takes what a heartbeat is.
+const FEW: usize = 32 << 10;
 /// The largest answer in bytes.
 const ANSWER: usize = 4 << 10;
 const DIRECTORY: &str = "spool";
@@ -55,11 +57,13 @@ pub(super) struct Pusher {
     epoch: Epoch,
     cursor: Option<Cursor>,
     place: Option<Place>,
+    /// The most bytes of a request: few from a refusal for want of room until nothing waits any more.
+    most: usize,
 }
 
 impl Pusher {
     pub(super) fn new(setup: Setup, epoch: Epoch) -> Self {
-        Self { setup, epoch, cursor: None, place: None }
+        Self { setup, epoch, cursor: None, place: None, most: BYTES }
     }
 
     /// Whose records are pushed: those of this chain.
@@ -87,9 +91,14 @@ impl Pusher {
         loop {
             let parcel = self.parcel()?;
             let Some((seq, hash)) = parcel.last else {
+                self.most = BYTES;
                 return Ok(());
             };
-            let answer = line.post(paths::RECORDS, parcel.body, "records", ANSWER).await?;
+            let answer = line.post(paths::RECORDS, parcel.body, "records", ANSWER).await;
+            if answer.as_ref().is_err_and(LinkError::has_no_room) {
+                self.most = FEW;
+            }
+            let answer = answer?;
             let nonsense = |why: String| LinkError::Nonsense { what: "records", why };
             match serde_json::from_slice(&answer).map_err(|e| nonsense(e.to_string()))? {
                 IngestAnswer::Taken { epoch, seq: taken, hash: named } => {
@@ -128,7 +137,7 @@ impl Pusher {
             let bytes = self.read(place)?;
             for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                 // A half line at the end is being written, or never counted.
-                let full = lines >= LINES || (lines > 0 && parcel.body.len() + line.len() > BYTES);
+                let full = lines >= LINES || (lines > 0 && parcel.body.len() + line.len() > self.most);
                 if line.last() != Some(&b'\n') || full {
                     break;
                 }
@@ -137,7 +146,7 @@ impl Pusher {
                 parcel.body.extend_from_slice(line);
                 last = Some(line.to_vec());
             }
-            if lines >= LINES || parcel.body.len() >= BYTES / 2 {
+            if lines >= LINES || parcel.body.len() >= self.most / 2 {
                 break;
             }
             let Some(next) = self.after(place.segment)? else { break };

@@ -15,7 +15,7 @@ use tenure_trust::{Admission, ExportLine};
 use super::Machine;
 use crate::app::App;
 use crate::problem::{Problem, json};
-use crate::store::Batch;
+use crate::store::{Batch, Full};
 
 /// The most lines of one request.
 const LINES: usize = 1024;
@@ -29,17 +29,36 @@ pub(super) async fn take(
     body: Body,
 ) -> Result<Response, Problem> {
     let read = tokio::time::timeout(app.limits.body, read(body, &machine.0)).await;
-    let (lines, broken) = read.map_err(|_| Problem::too_slow())??;
+    let Read { lines, bytes, broken } = read.map_err(|_| Problem::too_slow())??;
     let batch = Batch {
         access: machine.access(),
         name: machine.0.name.clone(),
         role: machine.0.role,
         epoch: machine.0.epoch,
         lines,
+        bytes,
         broken,
     };
     match app.ingest.take(batch).await {
-        Ok(answer) => Ok(json(&answer)),
+        Ok(Ok(answer)) => Ok(json(&answer)),
+        Ok(Err(full)) => {
+            let (status, word, hint, seconds) = match full {
+                Full::Budget => (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "budget",
+                    "they are kept on the machine and go on tomorrow (UTC); what writes so many?",
+                    "600",
+                ),
+                Full::Space => (
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "space",
+                    "make room on the controller's disk; records are kept on the machine meanwhile",
+                    "60",
+                ),
+            };
+            let problem = Problem::new(status, word, "records are not taken now").detail(full).hint(hint);
+            Ok(([(RETRY_AFTER, seconds)], problem).into_response())
+        }
         Err(_) => {
             let problem =
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", "records cannot be kept now");
@@ -48,10 +67,18 @@ pub(super) async fn take(
     }
 }
 
+/// What a request holds.
+struct Read {
+    lines: Vec<Sound>,
+    bytes: u64,
+    broken: Option<IngestFinding>,
+}
+
 /// Splits the body into lines as it comes and judges each by itself. After the first that is not sound nothing more is
 /// read.
-async fn read(mut body: Body, of: &Admission) -> Result<(Vec<Sound>, Option<IngestFinding>), Problem> {
+async fn read(mut body: Body, of: &Admission) -> Result<Read, Problem> {
     let (mut lines, mut rest, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let whole = |lines, bytes: usize, broken| Read { lines, bytes: bytes as u64, broken };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(Problem::malformed)?;
         let Ok(data): Result<Bytes, _> = frame.into_data() else { continue };
@@ -64,7 +91,7 @@ async fn read(mut body: Body, of: &Admission) -> Result<(Vec<Sound>, Option<Inge
         while let Some(end) = rest[start..].iter().position(|byte| *byte == b'\n') {
             match sound(&rest[start..start + end], of) {
                 Ok(line) => lines.push(line),
-                Err(finding) => return Ok((lines, Some(finding))),
+                Err(finding) => return Ok(whole(lines, bytes, Some(finding))),
             }
             if lines.len() > LINES {
                 return Err(Problem::too_large());
@@ -73,9 +100,9 @@ async fn read(mut body: Body, of: &Admission) -> Result<(Vec<Sound>, Option<Inge
         }
         rest.drain(..start);
         if rest.len() > ExportLine::MAX {
-            return Ok((lines, Some(IngestFinding::Malformed)));
+            return Ok(whole(lines, bytes, Some(IngestFinding::Malformed)));
         }
     }
     // Half a line never counted at its machine either.
-    Ok((lines, (!rest.is_empty()).then_some(IngestFinding::Malformed)))
+    Ok(whole(lines, bytes, (!rest.is_empty()).then_some(IngestFinding::Malformed)))
 }

@@ -5,6 +5,7 @@ mod api;
 mod evidence;
 mod guard;
 mod login;
+mod stream;
 
 use std::sync::Arc;
 

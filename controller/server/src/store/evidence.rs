@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use tenure_trust::{Hash, Payload};
+use tenure_trust::{Hash, Payload, vault_pages};
 
 use super::{Access, Store, Stored, doing, hash, kept, number, time};
 
@@ -74,6 +74,17 @@ pub struct RecordQuery<'a> {
     pub limit: u32,
 }
 
+/// A page of events, from the newest on.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// Only what is before this.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+    /// The one with which their facts pass so many bytes is the last.
+    pub bytes: u64,
+}
+
 const COLUMNS: &str = "c.machine, c.role, c.epoch, r.seq, r.hash, r.area, r.about, r.policy, r.verdict, r.reason, \
                        r.observed_at, r.received_at";
 
@@ -135,30 +146,37 @@ impl Store {
         rows.iter().map(record).collect()
     }
 
-    /// The newest record of every area of every machine, with its facts: what is judged.
+    /// The newest record of every area that is judged of every machine, with its facts. What a machine calls otherwise is
+    /// kept, and not looked at.
     ///
     /// # Errors
     /// `Denied`, or the database.
     pub async fn newest(&self, access: &Access) -> Stored<Vec<HeldRecord>> {
         access.operator("judge the records")?;
         let text = format!(
-            "SELECT {COLUMNS}, p.salt, p.bytes FROM (\
-               SELECT chain, about, MAX(seq) AS seq FROM records WHERE area = 1 AND chain IN (\
-                 SELECT id FROM chains AS one WHERE epoch = \
-                   (SELECT MAX(epoch) FROM chains AS all_ WHERE all_.machine = one.machine AND all_.role = one.role)) \
-               GROUP BY chain, about) AS last \
-             JOIN records r ON r.chain = last.chain AND r.seq = last.seq JOIN chains c ON c.id = r.chain \
-             LEFT JOIN payloads p ON p.record = r.id ORDER BY c.machine, c.role, r.about"
+            "SELECT {COLUMNS}, p.salt, p.bytes FROM chains c \
+             JOIN json_each(CASE c.role WHEN 'vault' THEN ?2 ELSE ?1 END) AS name \
+             JOIN records r ON r.chain = c.id AND r.seq = (SELECT one.seq FROM records AS one \
+               WHERE one.chain = c.id AND one.about = name.value AND one.area = 1 ORDER BY one.seq DESC LIMIT 1) \
+             LEFT JOIN payloads p ON p.record = r.id \
+             WHERE c.epoch = (SELECT MAX(epoch) FROM chains AS all_ \
+               WHERE all_.machine = c.machine AND all_.role = c.role) \
+             ORDER BY c.machine, c.role, r.about"
         );
+        let of_hosts = serde_json::Value::from(tenure_areas::AREAS.as_slice()).to_string();
+        let pages = (0..).map_while(vault_pages::page_area).map(|area| area.to_string());
+        let of_vaults: Vec<String> = std::iter::once(vault_pages::AREA.to_owned()).chain(pages).collect();
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(of_hosts)
+            .bind(serde_json::Value::from(of_vaults).to_string())
             .fetch_all(&self.pool)
             .await
             .map_err(doing("reading the newest records"))?;
         rows.iter().map(record).collect()
     }
 
-    /// The events with these names that came since, of every machine, oldest first, with what they say; at most so many,
-    /// the latest.
+    /// The events with these names that came since, of every machine, oldest first, with what they say: the latest, at
+    /// most so many and so many bytes of facts. Beside them what the next page is before, if there are more.
     ///
     /// # Errors
     /// `Denied`, or the database.
@@ -167,21 +185,43 @@ impl Store {
         access: &Access,
         names: &[&str],
         since: Timestamp,
-        limit: u32,
-    ) -> Stored<Vec<HeldRecord>> {
+        page: Page,
+    ) -> Stored<(Vec<HeldRecord>, Option<u64>)> {
         access.operator("judge the records")?;
-        let mut query = sqlx::QueryBuilder::new(format!(
-            "SELECT {COLUMNS}, p.salt, p.bytes FROM records r JOIN chains c ON c.id = r.chain \
-             LEFT JOIN payloads p ON p.record = r.id WHERE r.area = 0 AND r.received_at >= "
-        ));
-        query.push_bind(super::ms(since)).push(" AND r.about IN (");
-        let mut list = query.separated(", ");
-        for name in names {
-            list.push_bind(*name);
-        }
-        query.push(") ORDER BY r.id DESC LIMIT ").push_bind(i64::from(limit));
-        let rows = query.build().fetch_all(&self.pool).await.map_err(doing("reading events"))?;
-        rows.iter().rev().map(record).collect()
+        const DOING: &str = "reading events";
+        const WHICH: &str = "FROM records r JOIN chains c ON c.id = r.chain LEFT JOIN payloads p ON p.record = r.id \
+                             WHERE r.area = 0 AND r.received_at >= ?1 AND r.about IN (SELECT value FROM json_each(?2)) \
+                             AND (?3 IS NULL OR r.id < ?3)";
+        let names = serde_json::Value::from(names).to_string();
+        let sizes = format!("SELECT r.id, COALESCE(LENGTH(p.bytes), 0) {WHICH} ORDER BY r.id DESC LIMIT ?4");
+        let sizes = sqlx::query(sqlx::AssertSqlSafe(sizes))
+            .bind(super::ms(since))
+            .bind(&names)
+            .bind(page.before.map(kept))
+            .bind(i64::from(page.limit) + 1)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(doing(DOING))?;
+        let mut left = page.bytes;
+        let fits = |row: &&SqliteRow| {
+            let fits = left > 0;
+            left = left.saturating_sub(number(row.get(1)));
+            fits
+        };
+        let fitting: Vec<i64> =
+            sizes.iter().take(page.limit as usize).take_while(fits).map(|row| row.get(0)).collect();
+        let Some(first) = fitting.last() else { return Ok((Vec::new(), None)) };
+        let whole = format!("SELECT {COLUMNS}, p.salt, p.bytes {WHICH} AND r.id >= ?4 ORDER BY r.id");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(whole))
+            .bind(super::ms(since))
+            .bind(names)
+            .bind(page.before.map(kept))
+            .bind(first)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(doing(DOING))?;
+        let more = (fitting.len() < sizes.len()).then(|| number(*first));
+        Ok((rows.iter().map(record).collect::<Stored<_>>()?, more))
     }
 
     /// How many records are held.
@@ -197,7 +237,7 @@ impl Store {
         Ok(number(count))
     }
 
-    /// The signed lines of one chain from a place on, as they came, at most so many: for an export.
+    /// The signed lines of one chain from one place to another, both included, as they came: for an export.
     ///
     /// # Errors
     /// `Denied`, or the database.
@@ -207,20 +247,19 @@ impl Store {
         machine: &str,
         role: &str,
         epoch: u64,
-        from: u64,
-        limit: u32,
+        (from, to): (u64, u64),
     ) -> Stored<Vec<(String, Option<Payload>)>> {
         access.operator("export records")?;
         let rows = sqlx::query(
             "SELECT r.envelope, p.salt, p.bytes FROM records r JOIN chains c ON c.id = r.chain \
              LEFT JOIN payloads p ON p.record = r.id \
-             WHERE c.machine = ?1 AND c.role = ?2 AND c.epoch = ?3 AND r.seq >= ?4 ORDER BY r.seq LIMIT ?5",
+             WHERE c.machine = ?1 AND c.role = ?2 AND c.epoch = ?3 AND r.seq BETWEEN ?4 AND ?5 ORDER BY r.seq",
         )
         .bind(machine)
         .bind(role)
         .bind(kept(epoch))
         .bind(kept(from))
-        .bind(i64::from(limit))
+        .bind(kept(to))
         .fetch_all(&self.pool)
         .await
         .map_err(doing("reading a chain"))?;

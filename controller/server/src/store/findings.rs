@@ -13,6 +13,8 @@ use super::{Access, Store, Stored, doing, ms, number, time};
 pub enum FindingKind {
     /// Records were not taken.
     Ingest(IngestFinding),
+    /// A machine sent more records than it may in a day.
+    TooMuch,
     /// The controller's own judgement of the facts is another than the host's word.
     ClaimsOtherwise,
 }
@@ -27,6 +29,7 @@ impl FindingKind {
             Self::Ingest(IngestFinding::Reset) => "reset",
             Self::Ingest(IngestFinding::Foreign) => "foreign",
             Self::Ingest(IngestFinding::Malformed) => "malformed",
+            Self::TooMuch => "too much",
             Self::ClaimsOtherwise => "claims otherwise",
         }
     }

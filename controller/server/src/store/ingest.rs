@@ -9,6 +9,7 @@ use tenure_trust::record::VerdictTag;
 use tenure_trust::{About, Epoch, HostName, MachineRole, Seq};
 
 use super::findings::{FindingKind, count};
+use super::spent::{Full, Room, Spent};
 use super::{Access, Store, StoreError, Stored, doing, hash, kept, ms, number};
 
 const DOING: &str = "taking records in";
@@ -28,12 +29,14 @@ pub struct Batch {
     pub epoch: Epoch,
     /// In the order of the request.
     pub lines: Vec<Sound>,
+    /// Bytes of the request.
+    pub bytes: u64,
     /// Why the line after these was not sound; then none of them is taken.
     pub broken: Option<IngestFinding>,
 }
 
 /// What came of one batch.
-pub type Outcome = IngestAnswer;
+pub type Outcome = Result<IngestAnswer, Full>;
 
 impl Store {
     /// Judges the batches one after the other against what is held and keeps those that follow. When this returns, all
@@ -41,7 +44,13 @@ impl Store {
     ///
     /// # Errors
     /// `Denied` when a batch is not its sender's own, or the database; then nothing of any batch was taken.
-    pub async fn take(&self, _access: &Access, batches: &[Batch], now: Timestamp) -> Stored<Vec<Outcome>> {
+    pub async fn take(
+        &self,
+        _access: &Access,
+        batches: &[Batch],
+        room: Room,
+        now: Timestamp,
+    ) -> Stored<Vec<Outcome>> {
         for batch in batches {
             batch.access.machine(&batch.name, batch.role, "send these records")?;
         }
@@ -53,22 +62,24 @@ impl Store {
         let mut next_id = last + 1;
         let mut answers = Vec::with_capacity(batches.len());
         for batch in batches {
-            answers.push(one(&mut write, batch, &mut next_id, now).await?);
+            answers.push(one(&mut write, batch, room, &mut next_id, now).await?);
         }
         write.commit().await.map_err(doing(DOING))?;
         Ok(answers)
     }
 }
 
-/// Where a chain stands and which row it is.
+/// Where a chain stands, which row it is, and what its machine has sent of late.
 struct Head {
     id: Option<i64>,
     held: Held,
+    spent: Spent,
 }
 
 async fn one(
     write: &mut Transaction<'static, Sqlite>,
     batch: &Batch,
+    room: Room,
     next_id: &mut i64,
     now: Timestamp,
 ) -> Stored<Outcome> {
@@ -105,35 +116,55 @@ async fn one(
         let place = format!("epoch {}", batch.epoch);
         let kind = FindingKind::Ingest(finding);
         count(write, (&batch.name, batch.role), kind, &place, &what, now).await?;
-        return Ok(IngestAnswer::Refused { finding, epoch, seq });
+        return Ok(Ok(IngestAnswer::Refused { finding, epoch, seq }));
     }
     let new = &batch.lines[again..];
     if new.is_empty() {
         // What was sent last is what is acknowledged, also when more is held after it.
         let last = batch.lines.last();
         let (seq, hash) = last.map_or((seq, hash), |last| (last.record.seq, last.hash));
-        return Ok(IngestAnswer::Taken { epoch, seq, hash });
+        return Ok(Ok(IngestAnswer::Taken { epoch, seq, hash }));
     }
-    let chain = advance(write, batch, new, (head.id, &held), now).await?;
+    let spent = match head.spent.with(batch.bytes, room, now) {
+        Ok(spent) => spent,
+        Err(full) => {
+            if full == Full::Budget {
+                let what =
+                    format!("more than {} MiB of records in a day; held up to {seq}", room.budget >> 20);
+                let whose = (&batch.name, batch.role);
+                count(write, whose, FindingKind::TooMuch, "budget of a day", &what, now).await?;
+            }
+            return Ok(Err(full));
+        }
+    };
+    let chain = advance(write, batch, new, (head.id, &held, spent), now).await?;
     insert(write, chain, new, next_id, now).await?;
-    Ok(IngestAnswer::Taken { epoch: held.epoch, seq: held.seq, hash: held.hash })
+    Ok(Ok(IngestAnswer::Taken { epoch: held.epoch, seq: held.seq, hash: held.hash }))
 }
 
 async fn head(write: &mut Transaction<'static, Sqlite>, batch: &Batch) -> Stored<Head> {
-    let row = sqlx::query("SELECT id, seq, hash FROM chains WHERE machine = ?1 AND role = ?2 AND epoch = ?3")
-        .bind(batch.name.as_str())
-        .bind(batch.role.word())
-        .bind(i64::from(batch.epoch.0))
-        .fetch_optional(&mut **write)
-        .await
-        .map_err(doing(DOING))?;
-    Ok(match row {
-        None => Head { id: None, held: Held::nothing(&batch.name, batch.role, batch.epoch) },
-        Some(row) => {
-            let held = Held { epoch: batch.epoch, seq: Seq(number(row.get(1))), hash: hash(row.get(2))? };
-            Head { id: Some(row.get(0)), held }
-        }
-    })
+    let row = sqlx::query(
+        "SELECT id, seq, hash, day, day_bytes, minute, minute_bytes FROM chains \
+         WHERE machine = ?1 AND role = ?2 AND epoch = ?3",
+    )
+    .bind(batch.name.as_str())
+    .bind(batch.role.word())
+    .bind(i64::from(batch.epoch.0))
+    .fetch_optional(&mut **write)
+    .await
+    .map_err(doing(DOING))?;
+    let Some(row) = row else {
+        let held = Held::nothing(&batch.name, batch.role, batch.epoch);
+        return Ok(Head { id: None, held, spent: Spent::default() });
+    };
+    let held = Held { epoch: batch.epoch, seq: Seq(number(row.get(1))), hash: hash(row.get(2))? };
+    let spent = Spent {
+        day: row.get(3),
+        day_bytes: number(row.get(4)),
+        minute: row.get(5),
+        minute_bytes: number(row.get(6)),
+    };
+    Ok(Head { id: Some(row.get(0)), held, spent })
 }
 
 async fn stored_hash(
@@ -154,30 +185,32 @@ async fn advance(
     write: &mut Transaction<'static, Sqlite>,
     batch: &Batch,
     new: &[Sound],
-    (id, held): (Option<i64>, &Held),
+    (id, held, spent): (Option<i64>, &Held, Spent),
     now: Timestamp,
 ) -> Stored<i64> {
     let lost: i64 = new.iter().map(|line| i64::from(line.record.lost)).sum();
     let row = match id {
-        Some(id) => sqlx::query(
-            "UPDATE chains SET seq = ?1, hash = ?2, received_at = ?3, lost = lost + ?4 WHERE id = ?5 RETURNING id",
-        )
-        .bind(kept(held.seq.0))
-        .bind(held.hash.as_bytes().to_vec())
-        .bind(ms(now))
-        .bind(lost)
-        .bind(id),
+        Some(_) => sqlx::query(
+            "UPDATE chains SET seq = ?1, hash = ?2, received_at = ?3, lost = lost + ?4, day = ?5, day_bytes = ?6, \
+             minute = ?7, minute_bytes = ?8 WHERE id = ?9 RETURNING id",
+        ),
         None => sqlx::query(
-            "INSERT INTO chains (seq, hash, received_at, lost, machine, role, epoch) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
-        )
+            "INSERT INTO chains (seq, hash, received_at, lost, day, day_bytes, minute, minute_bytes, machine, role, \
+             epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING id",
+        ),
+    };
+    let row = row
         .bind(kept(held.seq.0))
         .bind(held.hash.as_bytes().to_vec())
         .bind(ms(now))
         .bind(lost)
-        .bind(batch.name.as_str())
-        .bind(batch.role.word())
-        .bind(i64::from(batch.epoch.0)),
+        .bind(spent.day)
+        .bind(kept(spent.day_bytes))
+        .bind(spent.minute)
+        .bind(kept(spent.minute_bytes));
+    let row = match id {
+        Some(id) => row.bind(id),
+        None => row.bind(batch.name.as_str()).bind(batch.role.word()).bind(i64::from(batch.epoch.0)),
     };
     let row = row.fetch_optional(&mut **write).await.map_err(doing(DOING))?;
     row.map(|row| row.get(0)).ok_or(StoreError::Damaged("chain"))

@@ -9,6 +9,7 @@ mod ingest;
 mod orders;
 mod people;
 mod policy;
+mod spent;
 mod states;
 mod throttle;
 mod tokens;
@@ -25,11 +26,12 @@ use tenure_trust::Hash;
 
 pub use access::{Access, Denied};
 pub use admissions::{Enrolled, Redeemed, Redemption};
-pub use evidence::{ChainHead, HeldRecord, RecordQuery};
+pub use evidence::{ChainHead, HeldRecord, Page, RecordQuery};
 pub use findings::{FindingKind, FindingRow};
 pub use ingest::{Batch, Outcome};
 pub use people::{SessionKind, SessionRow};
 pub use policy::{PolicyFiles, SeriesSince};
+pub use spent::{Full, Room, Space};
 pub use tokens::TokenRow;
 
 /// How long a writer waits for another.

@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) app: Arc<App>,
     pub(crate) service: Option<Service>,
     pub(crate) ca: String,
+    /// What the next start bears with.
+    pub(crate) limits: Limits,
     places: Places,
     config: Config,
 }
@@ -82,11 +84,15 @@ impl World {
         let text = "host: ctl1\nmachines: { listen: \"127.0.0.1:0\", names: [ctl1] }\npeople: { listen: \"127.0.0.1:0\" }\n";
         let config = Config::parse(text.as_bytes()).unwrap();
         Authority::create(&places.state, &config.host, clock()).unwrap();
-        let (app, service) = start(&config, &places).await;
+        let short = Duration::from_millis(1500);
+        let judge = Duration::from_millis(200);
+        let fresh = Duration::ZERO;
+        let limits = Limits { handshake: short, head: short, body: short, judge, fresh, ..Limits::default() };
+        let (app, service) = start(&config, &places, limits).await;
         let hash = password::hash(PASSWORD).await.unwrap();
         app.store.put_user(&Access::Local, "marit", &hash, clock()).await.unwrap();
         let ca = app.authority.certificate().to_owned();
-        Self { dir, operator, app, service: Some(service), ca, places, config }
+        Self { dir, operator, app, service: Some(service), ca, limits, places, config }
     }
 
     /// Stops the controller and starts another over the same state.
@@ -94,7 +100,7 @@ impl World {
         if let Some(service) = self.service.take() {
             service.stop().await;
         }
-        let (app, service) = start(&self.config, &self.places).await;
+        let (app, service) = start(&self.config, &self.places, self.limits).await;
         (self.app, self.service) = (app, Some(service));
     }
 
@@ -170,10 +176,7 @@ impl World {
     }
 }
 
-async fn start(config: &Config, places: &Places) -> (Arc<App>, Service) {
-    let short = Duration::from_millis(1500);
-    let judge = Duration::from_millis(200);
-    let limits = Limits { handshake: short, head: short, body: short, judge, fresh: Duration::ZERO };
+async fn start(config: &Config, places: &Places, limits: Limits) -> (Arc<App>, Service) {
     let app = App::open(config.clone(), places, clock, limits).await.unwrap();
     let service = Service::start(app.clone(), tenure_controller::pages::router()).await.unwrap();
     (app, service)

@@ -128,3 +128,24 @@ async fn lies_about_records_move_nothing() {
     push(&world, &mut pusher).await.unwrap();
     assert_eq!(held(&world), 5, "and the honest one gets all of it");
 }
+
+#[tokio::test]
+async fn a_controller_without_room_is_sent_little_until_all_has_gone_up() {
+    let world = World::new().await;
+    world.write(20, 10_000);
+    let mut pusher = Pusher::new(world.setup.clone(), Epoch(1));
+    for status in [429, 507] {
+        world.fake.set(paths::RECORDS, Does::Says(status, b"{}".to_vec()));
+        let refused = push(&world, &mut pusher).await;
+        assert!(matches!(refused, Err(LinkError::Refused { status: s, .. }) if s == status), "{refused:?}");
+    }
+    world.fake.set(paths::RECORDS, Does::Takes);
+    let before = world.fake.held.lock().unwrap().requests;
+    push(&world, &mut pusher).await.unwrap();
+    let requests = world.fake.held.lock().unwrap().requests - before;
+    assert!(held(&world) == 20 && requests >= 7, "{requests} requests");
+    world.write(20, 10_000);
+    push(&world, &mut pusher).await.unwrap();
+    let all = world.fake.held.lock().unwrap().requests - before;
+    assert!(held(&world) == 40 && all == requests + 1, "then as much as ever");
+}
