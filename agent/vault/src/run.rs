@@ -136,7 +136,7 @@ async fn serve(
                 }
             }
         };
-        let serving = Serving::start(config, paths, witness, in_force).await?;
+        let mut serving = Serving::start(config, paths, witness, in_force).await?;
         let mut ticks = 0u32;
         let stopped = loop {
             tokio::select! {
@@ -168,11 +168,7 @@ async fn serve(
             }
             ticks += 1;
             if ticks.is_multiple_of(TURN) {
-                let (vault, orders) = (serving.vault.clone(), orders.clone());
-                tokio::task::spawn_blocking(move || {
-                    orders.look(&vault);
-                    vault.turn();
-                });
+                serving.turn(&orders);
             }
         };
         if stopped {
@@ -196,6 +192,10 @@ struct Serving {
     recording: records::Running,
     stop: watch::Sender<bool>,
     server: tokio::task::JoinHandle<()>,
+    /// What turns the ring.
+    turning: tokio::task::JoinHandle<()>,
+    /// What takes longer: orders, and looking at copies again.
+    looking: tokio::task::JoinHandle<()>,
 }
 
 impl Serving {
@@ -237,10 +237,7 @@ impl Serving {
             journal::warning(&what);
             vault.recorder.event("journal_repaired", json!({ "what": what }), in_force.version());
         }
-        let serving = |vault, stop, server| Self { vault, epoch, recording, stop, server };
         serving_keys(&vault, config, &key);
-        let turning = vault.clone();
-        tokio::task::spawn_blocking(move || turning.turn());
         let listener =
             server::listen(port).map_err(|e| failed(&format!("cannot listen on port {port}"), &e))?;
         let (stop, stopped) = watch::channel(false);
@@ -249,7 +246,25 @@ impl Serving {
         journal::notice(&format!("serving {} on port {port}{version}", root.display()));
         tell(&[sd_notify::NotifyState::Status(&format!("serving on port {port}{version}"))]);
         vault.recorder.changed();
-        Ok(serving(vault, stop, server))
+        let (turns, looks) = (vault.clone(), vault.clone());
+        let turning = tokio::task::spawn_blocking(move || turns.turn());
+        let looking = tokio::task::spawn_blocking(move || looks.look_again());
+        Ok(Self { vault, epoch, recording, stop, server, turning, looking })
+    }
+
+    /// Turns the ring and sees to the orders, each unless the last time of it still goes on.
+    fn turn(&mut self, orders: &Arc<Orders>) {
+        if self.turning.is_finished() {
+            let vault = self.vault.clone();
+            self.turning = tokio::task::spawn_blocking(move || vault.turn());
+        }
+        if self.looking.is_finished() {
+            let (vault, orders) = (self.vault.clone(), orders.clone());
+            self.looking = tokio::task::spawn_blocking(move || {
+                orders.look(&vault);
+                vault.look_again();
+            });
+        }
     }
 
     fn version(&self) -> Option<tenure_trust::PolicyVersion> {
@@ -266,10 +281,13 @@ impl Serving {
     }
 
     async fn stop(self) {
-        let Self { vault, recording, stop, server, .. } = self;
+        let Self { vault, epoch: _, recording, stop, server, turning, looking } = self;
+        vault.end();
         // Nobody listens any more when the server has ended by itself.
         let _ = stop.send(true);
         let _ = server.await;
+        // Two vaults never work on one store. A fault of theirs was told where it happened.
+        let _ = (turning.await, looking.await);
         vault.recorder.event("stop", json!({}), vault.in_force().version());
         recording.stop();
     }

@@ -1,7 +1,8 @@
 //! The vault put together: policy in force, store, identity, clock, records; and the turn of its ring.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -10,14 +11,14 @@ use tenure_policy::bundles::VaultPolicy;
 use tenure_sys::text;
 use tenure_trust::order::{MAX_REASON, verify_clear};
 use tenure_trust::vault_wire::{Open, RefusalCode, VaultFacts, VaultRefusal};
-use tenure_trust::{Hash, MachineRole, Refused, SeriesId};
+use tenure_trust::{GenerationId, Hash, MachineRole, Refused, SeriesId};
 use tokio::sync::watch;
 
 use crate::in_force::{InForce, Peer};
 use crate::journal;
 use crate::records::Recorder;
-use crate::ring::Event;
-use crate::store::{Fault, Opened, Series, Signer, Store, Terms};
+use crate::ring::{Due, Event, Found, Looked};
+use crate::store::{Again, Fault, Opened, Series, Signer, Store, Terms};
 use crate::witness::Witness;
 
 /// A refusal of one kind to one peer is recorded once in this time.
@@ -48,6 +49,9 @@ pub struct Vault {
     in_force: watch::Sender<Arc<InForce>>,
     /// One turn at a time.
     turn: Mutex<()>,
+    /// One generation is looked at again at a time.
+    looking: Mutex<()>,
+    ended: AtomicBool,
     erasing: Mutex<()>,
     quiet: Mutex<BTreeMap<(String, RefusalCode), (Timestamp, u64)>>,
 }
@@ -68,6 +72,8 @@ impl Vault {
             recorder,
             in_force: watch::Sender::new(in_force),
             turn: Mutex::new(()),
+            looking: Mutex::new(()),
+            ended: AtomicBool::new(false),
             erasing: Mutex::new(()),
             quiet: Mutex::default(),
         }
@@ -102,11 +108,15 @@ impl Vault {
     pub fn open(&self, peer: &Peer, open: &Open) -> Result<Opened, Fault> {
         let held = self.in_force();
         let terms = writes(&held, peer, &open.slot.series)?;
+        // What is closed for it is told, and makes room, whether it can begin then or not.
+        if let Some((series, events)) = self.store.close_before(terms, open, self.now()?)?
+            && !events.is_empty()
+        {
+            self.tell(&series, &events);
+            self.erase(&series);
+        }
         let opened = self.store.open_generation(terms, open, self.now()?)?;
         self.tell(&opened.series, &opened.events);
-        if opened.events.iter().any(|e| !matches!(e, Event::Open { .. } | Event::Begin { .. })) {
-            self.erase(&opened.series);
-        }
         Ok(opened)
     }
 
@@ -159,10 +169,22 @@ impl Vault {
             },
         )?;
         let series = self.store.get(&clear.series).ok_or_else(|| bad("there is no such series".into()))?;
-        let events = series.change(now, |ring| {
-            let events = ring.clear(clear.generation, clear.order, now)?;
-            Ok((events.clone(), events))
-        })?;
+        let decide = |now, looked: &Looked| {
+            series.change(now, |ring| {
+                let Due { events, wants } = ring.clear(clear.generation, clear.order, now, looked)?;
+                Ok((events.clone(), (events, wants)))
+            })
+        };
+        let mut looked = Looked::default();
+        let (mut events, wants) = decide(now, &looked)?;
+        if wants.contains(&clear.generation) {
+            let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+            match self.found(&series, clear.generation)? {
+                Some((seal, found)) => looked.note(clear.generation, seal, found),
+                None => return Err(Fault::refused(RefusalCode::Busy, "the vault is being stopped")),
+            }
+            events = decide(self.now()?, &looked)?.0;
+        }
         let said = text::neutral(clear.reason.as_bytes(), MAX_REASON);
         journal::notice(&format!("{} {}: cleared by an order: {said}", series.id, clear.generation));
         let payload = json!({
@@ -175,27 +197,75 @@ impl Vault {
         Ok(())
     }
 
-    /// Closes what is over, promotes or sets aside, erases what is superseded, in every series. Goes on where an earlier
-    /// process stopped. Blocking.
+    /// Closes what is over, sets aside what failed, erases what is superseded, in every series. Goes on where an earlier
+    /// process stopped; while another turn is under way it is that one's to do. Blocking.
     pub fn turn(&self) {
-        let _one = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = self.in_force();
+        let Some(_one) = free(&self.turn) else { return };
         for series in self.store.all() {
-            self.turn_one(&held, &series);
+            if self.ended.load(Ordering::Relaxed) {
+                return;
+            }
+            self.turn_one(&series, &Looked::default());
             series.tidy();
         }
     }
 
     /// The same for one series.
     pub fn turn_series(&self, series: &Arc<Series>) {
-        let _one = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.turn_one(&self.in_force(), series);
+        if let Some(_one) = free(&self.turn) {
+            self.turn_one(series, &Looked::default());
+        }
     }
 
-    fn turn_one(&self, held: &InForce, series: &Arc<Series>) {
+    /// Looks again at every object of what would become the copy of its weekday, one generation after the other, and then
+    /// promotes it or sets it aside. May take hours; nothing waits for it but the copy that it would replace. What was
+    /// looked at when the vault is stopped is looked at anew. Blocking.
+    pub fn look_again(&self) {
+        let Some(_one) = free(&self.looking) else { return };
+        for series in self.store.all() {
+            let (mut looked, mut tried) = (Looked::default(), BTreeSet::new());
+            while let Some(id) = self.waits(&series, &looked).into_iter().find(|id| !tried.contains(id)) {
+                tried.insert(id);
+                match self.found(&series, id) {
+                    Ok(Some((seal, found))) => looked.note(id, seal, found),
+                    Ok(None) => return,
+                    Err(fault) => self.complain(&series, &fault),
+                }
+                self.turn_one(&series, &looked);
+            }
+        }
+    }
+
+    /// Ends what takes long, before long.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    fn waits(&self, series: &Series, looked: &Looked) -> Vec<GenerationId> {
+        let held = self.in_force();
+        let (Some(terms), Ok(now)) = (held.terms(&series.id), self.now()) else { return Vec::new() };
+        series.with_ring(|ring| ring.due(&terms.rules, now, None, looked)).wants
+    }
+
+    /// What is found of a generation, up to which seal; none when the vault is being stopped.
+    fn found(&self, series: &Series, id: GenerationId) -> Result<Option<(Hash, Found)>, Fault> {
+        let seen = series.look_again(id, || !self.ended.load(Ordering::Relaxed))?;
+        let Again::Seen(seal, found, what) = seen else { return Ok(None) };
+        if let Some(what) = what {
+            let told =
+                format!("{} {id}: {what}; the older copy is kept: look at the vault's disk", series.id);
+            journal::error(&told);
+            let payload = json!({ "series": series.id, "generation": id, "what": what });
+            self.recorder.event("spoilt", payload, self.in_force().version());
+        }
+        Ok(Some((seal, found)))
+    }
+
+    fn turn_one(&self, series: &Arc<Series>, looked: &Looked) {
+        let held = self.in_force();
         let (Some(terms), Ok(now)) = (held.terms(&series.id), self.now()) else { return };
         let turned = series.change(now, |ring| {
-            let events = ring.due(&terms.rules, now, None);
+            let events = ring.due(&terms.rules, now, None, looked).events;
             Ok((events.clone(), events))
         });
         match turned {
@@ -282,6 +352,15 @@ impl Vault {
         if !events.is_empty() {
             self.recorder.changed();
         }
+    }
+}
+
+/// The lock, unless somebody has it.
+fn free(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
+    match lock.try_lock() {
+        Ok(held) => Some(held),
+        Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 

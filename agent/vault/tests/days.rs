@@ -72,7 +72,7 @@ impl Disk {
         let store = self.store();
         let series = store.get(&id_of()).expect("it lies there");
         let now = moment(&slot(day, at));
-        series.change(now, |ring| Ok((ring.due(&rules(), now, None), ()))).unwrap();
+        turned(&series, &rules(), now);
         for id in series.erasing() {
             series.erase(id, now).unwrap();
         }

@@ -18,8 +18,8 @@ use tenure_policy::calendar::Zone;
 use tenure_sys::files::Roots;
 use tenure_trust::vault_wire::{AsideReason, GenerationState};
 use tenure_trust::*;
-use tenure_vault::ring::{Rules, State};
-use tenure_vault::store::{Fault, Signer, Store, Terms};
+use tenure_vault::ring::{Found, Looked, Rules, State};
+use tenure_vault::store::{Again, Fault, Signer, Store, Terms};
 
 const MONDAY: Date = date(2026, 11, 23);
 
@@ -78,7 +78,17 @@ impl Disk {
         let store = self.start();
         let series = store.get(&id_of()).expect("it lies there");
         let now = evening(date);
-        series.change(now, |ring| Ok((ring.due(&rules(), now, None), ()))).unwrap();
+        turned(&series, &rules(), now);
+    }
+
+    /// The first half of it: the date is closed, and nobody has looked at what it holds again.
+    fn close(&self, date: Date) {
+        let store = self.start();
+        let series = store.get(&id_of()).expect("it lies there");
+        let now = evening(date);
+        let nothing = Looked::default();
+        series.change(now, |ring| Ok((ring.due(&rules(), now, None, &nothing).events, ()))).unwrap();
+        assert_eq!(self.start().get(&id_of()).unwrap().erasing(), [], "nothing is given up for it yet");
     }
 
     /// Goes on with what is being erased, as every start does.
@@ -191,6 +201,8 @@ fn killed_at_any_point_of_a_turn_a_whole_copy_can_be_read_and_the_turn_ends() {
             .map(|entry| entry.unwrap().path())
             .find(|path| path.is_file())
             .expect("the series' journal");
+        disk.close(week(1));
+        assert_eq!((disk.state(old), disk.state(new)), (Some(State::Current), Some(State::Closed)));
         let before = fs::read(&journal).unwrap();
         disk.due(week(1));
         let after = fs::read(&journal).unwrap();
@@ -260,7 +272,24 @@ fn a_failed_week_leaves_the_accepted_copy_and_a_small_one_waits_for_an_order() {
     let store = disk.start();
     let now = evening(week(2));
     let series = store.get(&id_of()).unwrap();
-    series.change(now, |ring| Ok((ring.clear(small, Hash::of(b"an order"), now)?, ()))).unwrap();
+    let mut looked = Looked::default();
+    let clear = |looked: &Looked| {
+        let order = Hash::of(b"an order");
+        let due = series.change(now, |ring| {
+            let due = ring.clear(small, order, now, looked)?;
+            Ok((due.events.clone(), due))
+        });
+        due.unwrap()
+    };
+    let asked = clear(&looked);
+    assert_eq!(
+        (asked.events.len(), asked.wants.as_slice()),
+        (0, [small].as_slice()),
+        "it is looked at first"
+    );
+    let Again::Seen(seal, found, None) = series.look_again(small, || true).unwrap() else { panic!("lost") };
+    looked.note(small, seal, found);
+    clear(&looked);
     disk.erase(week(2));
     assert_eq!((disk.state(small), disk.state(last[0])), (Some(State::Current), None));
     assert_eq!(disk.packs(small), [b"half of it is gone"]);
@@ -286,4 +315,103 @@ fn a_journal_that_was_put_back_from_an_older_copy_costs_nothing_that_was_accepte
     assert!(matches!(refused, Err(Fault::Damaged { .. })), "{refused:?}");
     assert!(fs::read_dir(disk.place(second).join("seals")).unwrap().count() > 0, "and it is still there");
     assert_eq!(disk.packs(first), [b"the first monday"]);
+}
+
+/// A file of a generation that `open` or a put left there.
+fn file(disk: &Disk, of: GenerationId, part: &str) -> PathBuf {
+    let place = disk.place(of);
+    match part {
+        "pack" => {
+            let name = Hash::of(b"the second monday").to_string();
+            place.join("repo/data").join(&name[..2]).join(name)
+        }
+        "index" => place.join("repo/index").join(Hash::of(b"an index").to_string()),
+        "key file" => place.join("repo/keys").join(Hash::of(b"the key file").to_string()),
+        "config" => place.join("repo/config"),
+        "escrow" => place.join("escrow").join(format!("{}.age", RECIPIENTS[1])),
+        other => unreachable!("{other}"),
+    }
+}
+
+#[test]
+fn what_rots_or_is_lost_between_seal_and_promotion_costs_the_older_copy_nothing() {
+    let rot = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let lose = |path: &Path| fs::remove_file(path).unwrap();
+    let cut = |path: &Path| fs::write(path, b"").unwrap();
+    let harms: [(&str, &dyn Fn(&Path), &str); 7] = [
+        ("pack", &rot, "is not what was accepted"),
+        ("pack", &lose, "is not there"),
+        ("pack", &cut, "has 0 bytes"),
+        ("index", &rot, "is not what was accepted"),
+        ("key file", &lose, "is not there"),
+        ("config", &rot, "is not what was accepted"),
+        ("escrow", &lose, "is not there"),
+    ];
+    for (part, harm, expected) in harms {
+        let disk = Disk::new();
+        let old = disk.run(week(0), b"the first monday").unwrap();
+        disk.due(week(0));
+        let new = disk.run(week(1), b"the second monday").unwrap();
+        disk.close(week(1));
+        let path = file(&disk, new, part);
+        let good = fs::read(&path).unwrap();
+        harm(&path);
+        let series = disk.start().get(&id_of()).unwrap();
+        let again = series.look_again(new, || true).unwrap();
+        let Again::Seen(_, Found::Spoilt, Some(what)) = again else { panic!("{part}: {again:?}") };
+        assert!(what.contains(expected), "{part}: {what}");
+        disk.due(week(1));
+        disk.erase(week(1));
+        let states = (disk.state(old), disk.state(new));
+        assert_eq!(states, (Some(State::Current), Some(State::Aside(AsideReason::Spoilt))), "{part}");
+        assert_eq!(disk.packs(old), [b"the first monday"], "{part}: byte for byte");
+        let facts = disk.start().get(&id_of()).unwrap().facts();
+        assert!(facts.iter().any(|g| g.state == GenerationState::Aside(AsideReason::Spoilt)), "{part}");
+
+        // A person's order takes it only when it is whole again.
+        let series = disk.start().get(&id_of()).unwrap();
+        let clear = || {
+            let Again::Seen(seal, found, _) = series.look_again(new, || true).unwrap() else { panic!() };
+            let mut looked = Looked::default();
+            looked.note(new, seal, found);
+            series.change(evening(week(1)), |ring| {
+                Ok((ring.clear(new, Hash::of(b"an order"), evening(week(1)), &looked)?.events, ()))
+            })
+        };
+        assert!(matches!(clear(), Err(Fault::Refused(_))), "{part}");
+        assert_eq!(disk.packs(old), [b"the first monday"], "{part}");
+        fs::write(&path, good).unwrap();
+        clear().unwrap();
+        assert_eq!(disk.state(new), Some(State::Current), "{part}");
+    }
+}
+
+#[test]
+fn looking_again_is_stopped_in_the_middle_and_begun_anew() {
+    let disk = Disk::new();
+    let old = disk.run(week(0), b"the first monday").unwrap();
+    disk.due(week(0));
+    let new = disk.run(week(1), b"the second monday").unwrap();
+    disk.close(week(1));
+    let left = std::cell::Cell::new(2);
+    let series = disk.start().get(&id_of()).unwrap();
+    let stopped = series.look_again(new, || {
+        left.set(left.get() - 1);
+        left.get() > 0
+    });
+    assert_eq!(stopped.unwrap(), Again::Stopped);
+    assert_eq!((disk.state(old), disk.state(new)), (Some(State::Current), Some(State::Closed)));
+    // What was found of another seal says nothing of this one.
+    let mut looked = Looked::default();
+    looked.note(new, Hash::of(b"another seal"), Found::Whole);
+    let due = series.with_ring(|ring| ring.due(&rules(), evening(week(1)), None, &looked));
+    assert_eq!((due.events.len(), due.wants), (0, vec![new]));
+    disk.due(week(1));
+    disk.erase(week(1));
+    assert_eq!((disk.state(old), disk.state(new)), (None, Some(State::Current)));
 }

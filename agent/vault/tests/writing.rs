@@ -39,6 +39,7 @@ async fn a_run_is_taken_sealed_and_receipted_once() {
     // nothing can come any more: the date's slots are over, so it becomes the copy of its cell
     let series = bench.vault.store.get(&slot.series).unwrap();
     bench.vault.turn_series(&series);
+    bench.vault.look_again();
     let Answer::Inventory { generations } =
         second.ask(&Request::Inventory { series: slot.series.clone() }).await
     else {

@@ -132,7 +132,7 @@ fn rank(seen: &SlotSeen) -> u8 {
         SlotSeen::ToCome => 2,
         SlotSeen::Open => 3,
         SlotSeen::Partial(_) => 4,
-        SlotSeen::Aside(_) => 5,
+        SlotSeen::Aside(_) | SlotSeen::Spoilt => 5,
         SlotSeen::Lacks(State::Unknown, _) => 6,
         SlotSeen::Lacks(State::Overdue, _) => 7,
         SlotSeen::Lacks(..) => 8,
@@ -179,7 +179,9 @@ impl<'a, 'b> Count<'a, 'b> {
                     count.times.push(slot.at);
                 }
                 SlotSeen::ToCome | SlotSeen::Open => count.waiting.push(slot),
-                SlotSeen::Partial(_) | SlotSeen::Aside(_) | SlotSeen::Lacks(..) => count.faults.push(slot),
+                SlotSeen::Partial(_) | SlotSeen::Aside(_) | SlotSeen::Spoilt | SlotSeen::Lacks(..) => {
+                    count.faults.push(slot);
+                }
             }
         }
         count.needed = times.min(count.expected);

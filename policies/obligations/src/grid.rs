@@ -84,7 +84,7 @@ fn cell(series: &Series<'_>, slot: &Slot) -> Cell {
         SlotSeen::ToCome | SlotSeen::Open => Sign::ToCome,
         SlotSeen::Done { .. } => Sign::Sealed,
         SlotSeen::Partial(_) => Sign::Partial,
-        SlotSeen::Aside(_) => Sign::Kept,
+        SlotSeen::Aside(_) | SlotSeen::Spoilt => Sign::Kept,
         SlotSeen::Lacks(State::Overdue, SlotFault::Missed | SlotFault::Failed(_)) => {
             if set_aside(series, slot) { Sign::Kept } else { Sign::Missed }
         }

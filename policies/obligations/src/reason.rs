@@ -307,6 +307,8 @@ pub enum SlotFault {
     Partial(u64),
     /// The copy, of a generation of this number, was set aside; the one of the week before is kept.
     Aside(u32),
+    /// The copy was set aside because the vault's disk lost a part of it; the one of the week before is kept.
+    Spoilt,
 }
 
 impl fmt::Display for SlotFault {
@@ -321,6 +323,9 @@ impl fmt::Display for SlotFault {
             Self::Partial(1) => f.write_str("partial: 1 file could not be read"),
             Self::Partial(files) => write!(f, "partial: {files} files could not be read"),
             Self::Aside(_) => f.write_str("set aside, the copy of the week before is kept"),
+            Self::Spoilt => {
+                f.write_str("the vault's disk lost a part of it, the copy of the week before is kept")
+            }
         }
     }
 }
@@ -380,6 +385,7 @@ impl fmt::Display for Reason {
                     SlotFault::Aside(number) => {
                         write!(f, "; `tenure clear {} {date}.{number} --reason TEXT` takes it", series.path())
                     }
+                    SlotFault::Spoilt => write!(f, "; look at the disk of {}", series.vault),
                     _ => Ok(()),
                 }
             }

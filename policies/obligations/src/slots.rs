@@ -1,7 +1,7 @@
 //! One slot: what host and vault say of it, and what comes out. They must agree before it counts.
 
 use jiff::{SignedDuration, Timestamp};
-use tenure_trust::vault_wire::{GenerationState, SealedSlot};
+use tenure_trust::vault_wire::{AsideReason, GenerationState, SealedSlot};
 
 use crate::input::{HostSeal, HostSlotState};
 use crate::reason::{Machine, SlotFault};
@@ -49,6 +49,8 @@ pub(crate) enum SlotSeen {
     Partial(u64),
     /// The same, and its generation, of this number, was set aside.
     Aside(u32),
+    /// The same, and the vault's disk has lost a part of it since.
+    Spoilt,
     /// It holds no copy that counts.
     Lacks(State, SlotFault),
 }
@@ -100,6 +102,7 @@ fn agree(host: &HostSeal, vault: &SealedSlot, number: u32, state: GenerationStat
 /// What a seal is that nobody contradicts.
 pub(crate) fn held(vault: &SealedSlot, number: u32, state: GenerationState) -> SlotSeen {
     match (vault.unreadable, state) {
+        (_, GenerationState::Aside(AsideReason::Spoilt)) => SlotSeen::Spoilt,
         (_, GenerationState::Aside(_)) => SlotSeen::Aside(number),
         (0, _) => SlotSeen::Done { received: vault.received },
         (files, _) => SlotSeen::Partial(files),
@@ -113,6 +116,7 @@ impl SlotSeen {
             Self::Lacks(state, fault) => Some((*state, fault.clone())),
             Self::Partial(files) => Some((State::Overdue, SlotFault::Partial(*files))),
             Self::Aside(number) => Some((State::Overdue, SlotFault::Aside(*number))),
+            Self::Spoilt => Some((State::Overdue, SlotFault::Spoilt)),
             Self::NotExpected | Self::ToCome | Self::Open | Self::Done { .. } => None,
         }
     }

@@ -303,6 +303,24 @@ fn a_copy_set_aside_leaves_last_weeks() {
 }
 
 #[test]
+fn a_copy_that_the_vaults_disk_lost_a_part_of_counts_no_more_and_nobody_is_told_to_take_it() {
+    let mut fleet = Fleet::in_order(sunday());
+    for series in &mut fleet.vault().series {
+        for generation in series.generations.iter_mut().filter(|g| g.id.date == date(2026, 11, 18)) {
+            generation.state = GenerationState::Aside(AsideReason::Spoilt);
+        }
+    }
+    assert_eq!(fleet.state("backup.ring"), State::Overdue);
+    let row = &fleet.judge().backups.rows[0];
+    assert!(row.days[2].iter().all(|cell| cell.sign == Sign::Kept), "{:?}", row.days[2]);
+    for cell in &row.days[2] {
+        let why = cell.why.as_ref().unwrap().to_string();
+        assert!(why.contains("the vault's disk lost a part of it"), "{why}");
+        assert!(why.contains("; look at the disk of ") && !why.contains("tenure clear"), "{why}");
+    }
+}
+
+#[test]
 fn a_young_ring_is_due_with_the_date_on_which_it_is_full() {
     let mut fleet = Fleet::in_order(sunday());
     let admitted = at("2026-11-20T08:00:00Z");

@@ -260,6 +260,8 @@ pub enum AsideReason {
     Anomalous,
     /// Its key was lost: a later number of its date became the copy.
     Replaced,
+    /// The vault's disk does not give back what was accepted.
+    Spoilt,
 }
 
 /// A slot that the vault accepted.

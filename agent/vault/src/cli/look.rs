@@ -149,6 +149,7 @@ fn word(state: GenerationState) -> &'static str {
         GenerationState::Aside(AsideReason::Partial) => "set aside: files unread",
         GenerationState::Aside(AsideReason::Anomalous) => "set aside: far smaller",
         GenerationState::Aside(AsideReason::Replaced) => "set aside: key lost",
+        GenerationState::Aside(AsideReason::Spoilt) => "set aside: a part is lost on this disk",
         GenerationState::Trash => "superseded",
         GenerationState::Erasing => "being erased",
     }

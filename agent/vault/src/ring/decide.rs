@@ -1,13 +1,17 @@
 //! What is to be done: whether a generation may open, whether a slot may be sealed, when a date closes, what becomes of
 //! what was closed. Each answer is a list of events, in their order; nothing here changes the ring itself.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tenure_trust::vault_wire::{AsideReason, RefusalCode};
 use tenure_trust::{GenerationId, Hash};
 
 use super::state::cell_of;
-use super::{Broken, CloseReason, Event, Generation, Refusal, Ring, Rules, Sealed, SlotKey, State};
+use super::{
+    Broken, CloseReason, Event, Found, Generation, Looked, Refusal, Ring, Rules, Sealed, SlotKey, State,
+};
 
 /// Of one date at most this many generations: each is a full copy.
 const MAX_NUMBER: u32 = 9;
@@ -34,6 +38,15 @@ pub enum Opening {
     GoesOn(GenerationId, Vec<Event>),
     /// A generation begins: first the events before it (older dates close), then its own.
     Begins(GenerationId, Vec<Event>, Vec<Event>),
+}
+
+/// What is due, and what has to be looked at before more can be decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// In this order.
+    pub events: Vec<Event>,
+    /// Closed generations that would become the copy of their cell: every object of theirs is looked at first.
+    pub wants: Vec<GenerationId>,
 }
 
 impl Ring {
@@ -81,7 +94,7 @@ impl Ring {
         }
         let Frozen { config, key, recipients } = frozen.clone();
         let own = vec![Event::Open { generation: id, config, key, recipients }, begin];
-        Ok(Opening::Begins(id, self.due(rules, now, Some(date)), own))
+        Ok(Opening::Begins(id, self.due(rules, now, Some(date), &Looked::default()).events, own))
     }
 
     /// May this slot be sealed with this seal? The receipt given before, if the same seal was accepted before.
@@ -110,9 +123,9 @@ impl Ring {
     }
 
     /// What is due now: dates that are over are closed, what was closed is promoted or set aside, what is superseded is
-    /// to be erased. `opening` is the date that is about to begin.
-    pub fn due(&self, rules: &Rules, now: Timestamp, opening: Option<Date>) -> Vec<Event> {
-        let mut next = Next { ring: self.clone(), events: Vec::new(), now };
+    /// to be erased. `opening` is the date that is about to begin; `looked` what was found of those that were asked for.
+    pub fn due(&self, rules: &Rules, now: Timestamp, opening: Option<Date>, looked: &Looked) -> Due {
+        let mut next = Next { ring: self.clone(), due: Due::default(), now };
         let candidates: Vec<_> =
             self.iter().filter(|(_, g)| g.state == State::Candidate).map(|(id, _)| id).collect();
         for id in candidates {
@@ -120,16 +133,22 @@ impl Ring {
                 next.push(Event::Close { generation: id, why });
             }
         }
-        next.settle();
-        next.events
+        next.settle(looked);
+        next.due
     }
 
     /// What a signed order to take a generation that was set aside leads to.
     ///
     /// # Errors
-    /// `BadOrder` when it was not set aside, or never had an accepted slot.
-    pub fn clear(&self, id: GenerationId, order: Hash, now: Timestamp) -> Result<Vec<Event>, Refusal> {
-        let mut next = Next { ring: self.clone(), events: Vec::new(), now };
+    /// `BadOrder` when it was not set aside, never had an accepted slot, or is lost in part.
+    pub fn clear(
+        &self,
+        id: GenerationId,
+        order: Hash,
+        now: Timestamp,
+        looked: &Looked,
+    ) -> Result<Due, Refusal> {
+        let mut next = Next { ring: self.clone(), due: Due::default(), now };
         let set_aside = self.get(id).is_some_and(|g| matches!(g.state, State::Aside(_)));
         let promote =
             Event::Promote { generation: id, supersedes: self.current(cell_of(id)), order: Some(order) };
@@ -137,8 +156,16 @@ impl Ring {
             let what = "this generation was not set aside with an accepted slot";
             return Err(Refusal::new(RefusalCode::BadOrder, what));
         }
+        match self.get(id).and_then(|generation| looked.of(id, generation)) {
+            None => return Ok(Due { events: Vec::new(), wants: vec![id] }),
+            Some(Found::Spoilt) => {
+                let what = "the vault's disk has lost a part of this generation: the older copy is kept";
+                return Err(Refusal::new(RefusalCode::BadOrder, what));
+            }
+            Some(Found::Whole) => {}
+        }
         next.erase_superseded();
-        Ok(next.events)
+        Ok(next.due)
     }
 
     /// Why every generation of this date is to be closed now, if it is. Dates close as a whole: a lost key makes a second
@@ -159,8 +186,7 @@ impl Ring {
         let of_date: Vec<&Generation> =
             self.iter().filter(|(id, _)| id.date == date).map(|(_, g)| g).collect();
         let sealed = |slot: &SlotKey| of_date.iter().any(|g| g.sealed.contains_key(slot));
-        let begun: std::collections::BTreeSet<SlotKey> =
-            of_date.iter().flat_map(|g| g.begun.iter().copied()).collect();
+        let begun: BTreeSet<SlotKey> = of_date.iter().flat_map(|g| g.begun.iter().copied()).collect();
         // While a person can still ask for a copy of this date, not all of its slots are over.
         let over = rules.is_over(date, now)
             && rules
@@ -194,14 +220,14 @@ impl Ring {
 /// A ring as it will be after the events decided so far.
 struct Next {
     ring: Ring,
-    events: Vec<Event>,
+    due: Due,
     now: Timestamp,
 }
 
 impl Next {
     fn try_push(&mut self, event: Event) -> Result<(), Broken> {
         self.ring.apply(self.now, &event)?;
-        self.events.push(event);
+        self.due.events.push(event);
         Ok(())
     }
 
@@ -210,21 +236,21 @@ impl Next {
         self.try_push(event).is_ok()
     }
 
-    /// Promotes or sets aside what is closed, dates in order.
-    fn settle(&mut self) {
-        loop {
-            let closed = self.ring.iter().find(|(_, g)| g.state == State::Closed).map(|(id, _)| id.date);
-            let Some(date) = closed else { break };
-            let before = self.events.len();
-            self.settle_date(date);
-            if self.events.len() == before {
-                return;
+    /// Promotes or sets aside what is closed, dates in order. What waits to be looked at holds up its own cell only.
+    fn settle(&mut self, looked: &Looked) {
+        let closed = self.ring.iter().filter(|(_, g)| g.state == State::Closed);
+        let dates: BTreeSet<Date> = closed.map(|(id, _)| id.date).collect();
+        for date in dates {
+            if !self.due.wants.iter().any(|waits| cell_of(*waits) == date.weekday()) {
+                let waits = self.settle_date(date, looked);
+                self.due.wants.extend(waits);
             }
         }
         self.erase_superseded();
     }
 
-    fn settle_date(&mut self, date: Date) {
+    /// Gives the generation that has to be looked at before this date can be settled, if there is one.
+    fn settle_date(&mut self, date: Date, looked: &Looked) -> Option<GenerationId> {
         let closed: Vec<GenerationId> = self
             .ring
             .iter()
@@ -235,9 +261,11 @@ impl Next {
         let mut promoted = false;
         for id in closed {
             let Some(generation) = self.ring.get(id) else { continue };
-            let reason = match self.ring.stopped(generation) {
-                None if promoted => Some(AsideReason::Replaced),
-                other => other,
+            let reason = match (self.ring.stopped(generation), looked.of(id, generation)) {
+                (None, _) if promoted => Some(AsideReason::Replaced),
+                (None, None) => return Some(id),
+                (None, Some(Found::Spoilt)) => Some(AsideReason::Spoilt),
+                (stopped, _) => stopped,
             };
             match reason {
                 Some(reason) => {
@@ -250,6 +278,7 @@ impl Next {
             }
         }
         self.erase_superseded();
+        None
     }
 
     /// What was superseded, and what was set aside in a cell on an earlier date than what stands in for it.

@@ -8,12 +8,14 @@
 mod decide;
 mod event;
 mod facts;
+mod looked;
 mod rules;
 mod state;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Frozen, Opening};
+pub use decide::{Due, Frozen, Opening};
 pub use event::{CloseReason, Event, SlotKey};
+pub use looked::{Found, Looked};
 pub use rules::{Refusal, Rules, SKEW};
 pub use state::{Broken, Generation, Ring, Sealed, State, Worth};

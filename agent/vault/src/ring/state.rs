@@ -86,6 +86,8 @@ pub enum State {
 pub enum Worth {
     /// No slot.
     Nothing,
+    /// What was accepted is not what the disk gives back.
+    Spoilt,
     /// Only slots that lack files.
     Partial,
     /// A slot that lacks nothing.
@@ -275,8 +277,9 @@ impl Generation {
     /// What it is worth beside others.
     pub fn worth(&self) -> Worth {
         match self.sealed.values().any(|sealed| sealed.unreadable == 0) {
+            _ if self.sealed.is_empty() => Worth::Nothing,
+            _ if self.state == State::Aside(AsideReason::Spoilt) => Worth::Spoilt,
             true => Worth::Whole,
-            false if self.sealed.is_empty() => Worth::Nothing,
             false => Worth::Partial,
         }
     }

@@ -61,10 +61,44 @@ impl Sim {
     }
 
     fn tick(&mut self) {
-        let due = self.ring.due(&rules(), self.now, None);
-        self.take(&due);
-        let again = self.ring.due(&rules(), self.now, None);
-        assert_eq!(again, [], "what is due is due once");
+        self.tick_with(Found::Whole);
+    }
+
+    /// What is due, with this found in what has to be looked at.
+    fn tick_with(&mut self, found: Found) {
+        let mut looked = Looked::default();
+        loop {
+            let due = self.ring.due(&rules(), self.now, None, &looked);
+            self.take(&due.events);
+            assert!(
+                !due.events.iter().any(|e| matches!(e, Event::Promote { generation, .. }
+                    if due.wants.contains(generation))),
+                "promoted before it was looked at"
+            );
+            if due.wants.is_empty() {
+                break;
+            }
+            for id in due.wants {
+                looked.note(id, self.seal_of(id), found);
+            }
+        }
+        let again = self.ring.due(&rules(), self.now, None, &looked);
+        assert_eq!(again, Due::default(), "what is due is due once");
+    }
+
+    fn seal_of(&self, id: GenerationId) -> Hash {
+        self.ring.get(id).and_then(Generation::last_sealed).expect("it has an accepted slot").seal
+    }
+
+    /// A person's order, with this found.
+    fn clear(&mut self, id: GenerationId, found: Found) -> Result<(), Refusal> {
+        let mut looked = Looked::default();
+        let asked = self.ring.clear(id, Hash::of(b"order"), self.now, &looked)?;
+        assert_eq!(asked, Due { events: Vec::new(), wants: vec![id] });
+        looked.note(id, self.seal_of(id), found);
+        let due = self.ring.clear(id, Hash::of(b"order"), self.now, &looked)?;
+        self.take(&due.events);
+        Ok(())
     }
 
     fn open(&mut self, date: Date, slot: SlotKey, number: u32, key: u8) -> Result<GenerationId, Refusal> {
@@ -225,7 +259,13 @@ fn a_date_closes_when_its_slots_are_over_when_the_next_begins_or_after_thirty_ho
     sim.open(MONDAY, slot(22), 1, 1).unwrap();
     sim.to(next, 5, 56);
     let tuesday = sim.open(next, slot(6), 1, 1).unwrap();
-    assert_eq!(sim.state(id), Some(State::Current), "the next date's first open closes");
+    assert_eq!(
+        sim.state(id),
+        Some(State::Closed),
+        "the next date's first open closes, and waits for no look"
+    );
+    sim.tick();
+    assert_eq!(sim.state(id), Some(State::Current));
     assert_eq!(sim.state(tuesday), Some(State::Candidate));
     assert_eq!(sim.open(MONDAY, slot(22), 1, 1).unwrap_err().code, RefusalCode::DateNotOpen);
     assert_eq!(sim.seal(id, slot(22), 1, 0).unwrap_err().code, RefusalCode::DateNotOpen);
@@ -251,11 +291,10 @@ fn what_fails_is_set_aside_and_the_old_copy_stays() {
     let small = sim.day(MONDAY.checked_add(21.days()).unwrap(), 20, 0);
     assert_eq!(sim.state(small), Some(State::Aside(AsideReason::Anomalous)));
     assert_eq!(sim.state(first), Some(State::Current), "three bad weeks cost nothing");
-    let cleared = sim.ring.clear(small, Hash::of(b"order"), sim.now).unwrap();
-    sim.take(&cleared);
+    sim.clear(small, Found::Whole).unwrap();
     assert_eq!(sim.state(small), Some(State::Current));
     assert_eq!(sim.state(first), Some(State::Erasing));
-    let refused = sim.ring.clear(small, Hash::of(b"order"), sim.now).unwrap_err();
+    let refused = sim.clear(small, Found::Whole).unwrap_err();
     assert_eq!(refused.code, RefusalCode::BadOrder);
 }
 
@@ -282,6 +321,47 @@ fn what_fails_takes_no_accepted_copy_away_even_where_none_was_ever_promoted() {
     );
     let whole = sim.day(week(4), 90, 0);
     assert_eq!((sim.state(whole), sim.state(next)), (Some(State::Current), Some(State::Erasing)));
+}
+
+#[test]
+fn what_the_disk_lost_is_set_aside_and_the_old_copy_stays_until_a_whole_one_comes() {
+    let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
+    let week = |n: i32| MONDAY.checked_add((7 * n).days()).unwrap();
+    let sealed = |sim: &mut Sim, date: Date, found| {
+        sim.to(date, 6, 1);
+        let id = sim.open(date, slot(6), 1, 1).unwrap();
+        sim.seal(id, slot(6), 100, 0).unwrap();
+        sim.to(date.tomorrow().unwrap(), 5, 0).tick_with(found);
+        id
+    };
+    let spoilt = Some(State::Aside(AsideReason::Spoilt));
+    let none_yet = sealed(&mut sim, week(0), Found::Spoilt);
+    assert_eq!(sim.state(none_yet), spoilt);
+    let partial = sim.day(week(1), 100, 1);
+    assert_eq!(sim.state(none_yet), Some(State::Erasing), "one that lacks a file stands in for it");
+    let second = sealed(&mut sim, week(2), Found::Spoilt);
+    assert_eq!((sim.state(partial), sim.state(second)), (Some(State::Aside(AsideReason::Partial)), spoilt));
+    let whole = sim.day(week(3), 100, 0);
+    assert_eq!((sim.state(whole), sim.state(second)), (Some(State::Current), Some(State::Erasing)));
+    let third = sealed(&mut sim, week(4), Found::Spoilt);
+    assert_eq!((sim.state(whole), sim.state(third)), (Some(State::Current), spoilt));
+    assert!(sim.clear(third, Found::Spoilt).is_err());
+    // While one waits to be looked at, its own cell waits and no other.
+    for n in 0..2 {
+        let date = week(5).checked_add(n.days()).unwrap();
+        sim.to(date, 6, 1);
+        let id = sim.open(date, slot(6), 1, 1).unwrap();
+        sim.seal(id, slot(6), 100, 0).unwrap();
+    }
+    sim.to(week(5).checked_add(2.days()).unwrap(), 5, 0);
+    let due = sim.ring.due(&rules(), sim.now, None, &Looked::default());
+    assert_eq!(due.wants.len(), 2, "{due:?}");
+    let mut looked = Looked::default();
+    looked.note(due.wants[1], sim.seal_of(due.wants[1]), Found::Whole);
+    sim.take(&due.events);
+    let due = sim.ring.due(&rules(), sim.now, None, &looked);
+    sim.take(&due.events);
+    assert_eq!((sim.state(due.wants[0]), sim.state(whole)), (Some(State::Closed), Some(State::Current)));
 }
 
 #[test]
@@ -351,10 +431,24 @@ fn what_cannot_follow_is_no_journal() {
 #[derive(Clone, Debug)]
 enum Move {
     Wait(i64),
-    Open { day: i8, slot: usize, number: u32, key: u8, manual: bool },
-    Seal { pick: usize, slot: usize, objects: u64, bad: bool, manual: bool },
+    Open {
+        day: i8,
+        slot: usize,
+        number: u32,
+        key: u8,
+        manual: bool,
+    },
+    Seal {
+        pick: usize,
+        slot: usize,
+        objects: u64,
+        bad: bool,
+        manual: bool,
+    },
     Tick,
-    Clear(usize),
+    /// The disk does not give back what was accepted.
+    Rot,
+    Clear(usize, bool),
     Erased(usize),
 }
 
@@ -366,7 +460,8 @@ fn moves() -> impl Strategy<Value = Move> {
         6 => (0usize..3, 0usize..4, prop_oneof![90u64..110, 1u64..30], prop::bool::weighted(0.1), any::<bool>())
             .prop_map(|(pick, slot, objects, bad, manual)| Move::Seal { pick, slot, objects, bad, manual }),
         3 => Just(Move::Tick),
-        1 => (0usize..10).prop_map(Move::Clear),
+        1 => Just(Move::Rot),
+        1 => (0usize..10, any::<bool>()).prop_map(|(pick, whole)| Move::Clear(pick, whole)),
         1 => (0usize..10).prop_map(Move::Erased),
     ]
 }
@@ -395,10 +490,13 @@ proptest! {
                     }
                 }
                 Move::Tick => sim.tick(),
-                Move::Clear(pick) => {
+                Move::Rot => sim.tick_with(Found::Spoilt),
+                Move::Clear(pick, whole) => {
                     let id = sim.ring.iter().map(|(id, _)| id).nth(pick);
-                    if let Some(Ok(events)) = id.map(|id| sim.ring.clear(id, Hash::of(b"o"), sim.now)) {
-                        sim.take(&events);
+                    if let Some(id) = id {
+                        let found = if whole { Found::Whole } else { Found::Spoilt };
+                        let cleared = sim.clear(id, found);
+                        prop_assert!(whole || cleared.is_err(), "what is lost in part is never taken");
                     }
                 }
                 Move::Erased(pick) => {

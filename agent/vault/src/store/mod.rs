@@ -1,6 +1,7 @@
 //! The store: series below one directory, what is not whole yet beside them. Blocking; the server calls it from threads
 //! of its own. Nothing here knows a key to the data.
 
+mod again;
 mod books;
 mod entry;
 mod fault;
@@ -22,6 +23,7 @@ use tenure_sys::files::{CheckedDir, FileError, Roots};
 use tenure_trust::vault_wire::SeriesFacts;
 use tenure_trust::{FleetName, Owner, SeriesId, VaultName};
 
+pub use again::Again;
 pub use books::Books;
 pub use fault::Fault;
 pub use marker::claim;

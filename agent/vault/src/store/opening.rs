@@ -117,12 +117,7 @@ impl Store {
             self.room(terms, id, open.estimate, 0)?;
         }
         let series = self.make(id)?;
-        // Older dates close first, whether the new one can begin or not: what they hold may make the room.
-        let mut events = series.change(now, |ring| {
-            let opening = ring.open(&terms.rules, now, at, open.number, &brought.frozen)?;
-            let before = if let Opening::Begins(_, before, _) = opening { before } else { Vec::new() };
-            Ok((before.clone(), before))
-        })?;
+        let mut events = close(&series, terms, open, &brought, now)?;
         let (generation, sealed) = series.change(now, |ring| {
             let opening = ring.open(&terms.rules, now, at, open.number, &brought.frozen)?;
             let (generation, own, sealed) = match opening {
@@ -147,6 +142,23 @@ impl Store {
         }
         let sealed = sealed.map(|slot| series.receipt(generation, slot)).transpose()?;
         Ok(Opened { series, generation, slot, books, sealed, events })
+    }
+
+    /// Closes the older dates of a series for one that is about to begin, whether it can begin then or not: what becomes of
+    /// them may make the room. Gives what was written down.
+    ///
+    /// # Errors
+    /// A refusal, with nothing closed; or the disk.
+    pub fn close_before(
+        &self,
+        terms: &Terms,
+        open: &Open,
+        now: Timestamp,
+    ) -> Result<Option<(Arc<Series>, Vec<Event>)>, Fault> {
+        let brought = Brought::check(open, &terms.recipients)?;
+        let Some(series) = self.get(&open.slot.series) else { return Ok(None) };
+        let events = close(&series, terms, open, &brought, now)?;
+        Ok(Some((series, events)))
     }
 
     /// Will it fit: `expected` bytes and a fifth more, of which `held` are there already?
@@ -203,6 +215,21 @@ impl Store {
         }
         moved
     }
+}
+
+fn close(
+    series: &Series,
+    terms: &Terms,
+    open: &Open,
+    brought: &Brought,
+    now: Timestamp,
+) -> Result<Vec<Event>, Fault> {
+    let at = (open.slot.date, SlotKey::of(&open.slot));
+    series.change(now, |ring| {
+        let opening = ring.open(&terms.rules, now, at, open.number, &brought.frozen)?;
+        let before = if let Opening::Begins(_, before, _) = opening { before } else { Vec::new() };
+        Ok((before.clone(), before))
+    })
 }
 
 /// A directory that the series' journal does not know may be one that nothing was brought to. One with more in it means that

@@ -165,7 +165,7 @@ fn compare(seal: &Seal, books: &Books) -> Result<(), Fault> {
     }
 }
 
-fn hash_file(path: &Path) -> Result<(Hash, u64), Fault> {
+pub(super) fn hash_file(path: &Path) -> Result<(Hash, u64), Fault> {
     let failed = || Fault::disk("read back", path);
     let mut file = File::open(path).map_err(failed())?;
     let (mut hash, mut size) = (Sha256::new(), 0);

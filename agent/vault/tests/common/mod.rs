@@ -32,8 +32,9 @@ use tenure_trust::*;
 use tenure_vault::in_force::InForce;
 use tenure_vault::keys;
 use tenure_vault::records;
+use tenure_vault::ring::{Looked, Rules};
 use tenure_vault::server::{self, Limits};
-use tenure_vault::store::Store;
+use tenure_vault::store::{Again, Series, Store};
 use tenure_vault::vault::Vault;
 use tenure_vault::witness::Witness;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -214,6 +215,24 @@ impl Bench {
         self.dir
     }
 
+    /// Names and payloads of the events on the vault's chain.
+    pub fn told(&self, event: &str) -> Vec<serde_json::Value> {
+        self.vault.recorder.settle();
+        let mut told = Vec::new();
+        for entry in std::fs::read_dir(self.dir.path().join("state/chain")).expect("a chain") {
+            for line in std::fs::read_to_string(entry.expect("a file").path()).expect("text").lines() {
+                let line = ExportLine::parse(line.as_bytes()).expect("a record");
+                let record = line.unverified().expect("a record");
+                if matches!(&record.about, About::Event(name) if name.as_str() == event) {
+                    told.push(
+                        serde_json::from_slice(line.payload.expect("it lies beside").bytes()).expect("JSON"),
+                    );
+                }
+            }
+        }
+        told
+    }
+
     pub fn repo(&self, series: &SeriesId, generation: GenerationId) -> std::path::PathBuf {
         self.dir.path().join("store").join(series.path()).join(generation.to_string()).join("repo")
     }
@@ -317,6 +336,27 @@ impl Typed {
 
 pub fn object(kind: ObjectKind, bytes: &[u8]) -> Object {
     Object { kind, name: Hash::of(bytes), size: bytes.len() as u64 }
+}
+
+/// What is due by then, with what has to be looked at looked at, as a vault does it.
+pub fn turned(series: &Series, rules: &Rules, now: Timestamp) {
+    let mut looked = Looked::default();
+    loop {
+        let due = series.change(now, |ring| {
+            let due = ring.due(rules, now, None, &looked);
+            Ok((due.events.clone(), due))
+        });
+        let wants = due.expect("it is decided").wants;
+        if wants.is_empty() {
+            return;
+        }
+        for id in wants {
+            match series.look_again(id, || true).expect("it can be looked at") {
+                Again::Seen(seal, found, _) => looked.note(id, seal, found),
+                Again::Stopped => panic!("nothing stops it"),
+            }
+        }
+    }
 }
 
 /// The slot that a person's run fills now.
