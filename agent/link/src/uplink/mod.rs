@@ -291,15 +291,26 @@ impl<T: Bundle> Link<T> {
         let mut line = http::connect(&self.setup.places, &ticket, true).await?;
         let controller = line.controller().to_owned();
         self.shared.update(|status| status.controller = Some(controller));
-        if due {
-            let notices = self.fetcher.fetch::<T>(&mut line, now).await?;
-            self.fetched = Some(boot);
-            self.tell(notices);
-        }
+        // What goes wrong with policy keeps no record from going up.
+        let fetched = match due {
+            false => Ok(()),
+            true => match self.fetcher.fetch::<T>(&mut line, now).await {
+                Ok(notices) => {
+                    self.fetched = Some(boot);
+                    self.tell(notices);
+                    Ok(())
+                }
+                Err(error) => {
+                    // The connection may have broken with it.
+                    line = http::connect(&self.setup.places, &ticket, true).await?;
+                    Err(error)
+                }
+            },
+        };
         self.pusher.push(&mut line).await?;
         let (sent, contact) = (self.pusher.sent(), (self.setup.clock)());
         self.shared.update(|status| (status.sent, status.last_contact) = (sent, Some(contact)));
-        Ok(Next::Quiet)
+        fetched.map(|()| Next::Quiet)
     }
 
     /// Each notice is told once while it lasts.

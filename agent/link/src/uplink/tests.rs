@@ -4,3 +4,4 @@ mod fake;
 mod fetching;
 mod orders;
 mod pushing;
+mod turning;
