@@ -92,6 +92,11 @@ impl Recorder {
 }
 
 impl Running {
+    /// Has it ended by itself? Nothing that the vault does is recorded any more then.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Ends it after everything that waits has been written.
     pub fn stop(self) {
         // Fails only when the thread has ended already.
@@ -280,4 +285,30 @@ fn area_draft(area: AreaName, policy: Option<PolicyVersion>, whole: bool) -> Dra
 
 fn payload(facts: &VaultFacts) -> Vec<u8> {
     json!({ "facts": facts }).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorder_that_has_ended_by_a_fault_is_known_to_have() {
+        let dir = tempfile::tempdir_in("/run").unwrap();
+        let host = HostName::new("vault1").unwrap();
+        let start = |look: Look| {
+            let heartbeat = Box::new(|| Duration::from_secs(3600));
+            start(dir.path(), host.clone(), Epoch(1), look, heartbeat).unwrap()
+        };
+        let (recorder, well) = start(Box::new(|| None));
+        recorder.settle();
+        assert!(!well.has_ended());
+        let (_recorder, ill) = start(Box::new(|| panic!("as a fault of ours would")));
+        let began = clock::monotonic();
+        while !ill.has_ended() {
+            assert!(clock::monotonic() - began < Duration::from_secs(20), "it goes on");
+            std::thread::yield_now();
+        }
+        ill.stop();
+        well.stop();
+    }
 }

@@ -144,6 +144,10 @@ async fn serve(
                 _ = term.recv() => break true,
                 _ = int.recv() => break true,
             }
+            if let Some(ended) = serving.ended() {
+                serving.stop().await;
+                return Err(ended);
+            }
             alive();
             if let Err(error) = witness.keep(false) {
                 journal::error(&format!("cannot keep the clock: {}", journal::chain(&error)));
@@ -278,6 +282,17 @@ impl Serving {
         self.vault.enforce(in_force);
         self.vault.recorder.event("policy", payload, version);
         self.vault.recorder.changed();
+    }
+
+    /// Which part has ended by a fault of its own: then systemd starts the vault again, instead of one that serves nobody
+    /// or records nothing.
+    fn ended(&self) -> Option<Failure> {
+        let part = match (self.recording.has_ended(), self.server.is_finished()) {
+            (true, _) => "the recorder",
+            (_, true) => "the server",
+            _ => return None,
+        };
+        Some(Failure::new(format!("{part} ended by itself")).hint("systemd starts the vault again"))
     }
 
     async fn stop(self) {

@@ -35,6 +35,11 @@ impl Ingest {
         Self { queue }
     }
 
+    /// False when the writer has ended by a fault of its own: nothing will be kept any more.
+    pub fn lives(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
     /// Offers a batch and waits until it is on disk or refused. Nothing of it was kept when there is no room for it.
     ///
     /// # Errors

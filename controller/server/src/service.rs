@@ -82,9 +82,9 @@ impl Service {
         Ok(Self { app, stop, listeners, beside, machines: machines_address, people: people_address })
     }
 
-    /// True while both listeners work.
+    /// True while all of it works: the listeners, the writer of records, and what works beside them.
     pub fn is_whole(&self) -> bool {
-        self.listeners.iter().all(|task| !task.is_finished())
+        self.listeners.iter().chain(&self.beside).all(|task| !task.is_finished()) && self.app.ingest.lives()
     }
 
     /// Lets what is under way end and closes the database.

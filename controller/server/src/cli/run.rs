@@ -57,7 +57,8 @@ async fn serve(config: Config, places: &Places) -> Result<Exit, Failure> {
     service.stop().await;
     match ended {
         false => Ok(Exit::Clean),
-        true => Err(Failure::new("a listener ended by itself").hint("systemd starts the controller again")),
+        true => Err(Failure::new("a part of the controller ended by a fault of its own")
+            .hint("systemd starts the controller again")),
     }
 }
 

@@ -6,7 +6,7 @@ use tenure_controller::store::{Access, Page};
 use tenure_trust::{About, AreaName, EventName, MachineRole};
 
 use crate::client::Answer;
-use crate::world::{Machine, World};
+use crate::world::{Machine, World, fault};
 
 fn event(machine: &mut Machine, name: &str, bytes: usize) -> String {
     let payload = format!("{{\"x\":\"{}\"}}", "y".repeat(bytes));
@@ -154,4 +154,24 @@ async fn the_state_comes_in_pages_and_holds_what_is_judged() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_controller_whose_writer_has_ended_is_not_whole() {
+    let mut world = World::new().await;
+    // The judge looks once, at the start, and asks for no time then.
+    world.limits.judge = std::time::Duration::from_secs(3600);
+    world.restart().await;
+    let mut web1 = world.admitted("web1", MachineRole::Host).await;
+    let lines = web1.lines(3);
+    assert_eq!(web1.send(&lines[..1]).await.status, 200);
+    assert!(world.service.as_ref().unwrap().is_whole());
+    fault(true);
+    assert_eq!(web1.send(&lines[1..]).await.status, 503);
+    fault(false);
+    assert_eq!(web1.send(&lines[1..]).await.status, 503, "for ever, until systemd starts it again");
+    assert!(!world.service.as_ref().unwrap().is_whole());
+    world.restart().await;
+    web1.certify(&world).await;
+    assert_eq!(web1.send(&lines[1..]).await.status, 200);
 }

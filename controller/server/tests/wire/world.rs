@@ -1,8 +1,8 @@
 //! A fleet in a temporary directory: root, operator's key, a running controller, machines with keys.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -24,11 +24,19 @@ use tenure_trust::{
 
 use crate::client::{Answer, Client};
 
-/// Milliseconds by which this test's clock is ahead.
-static AHEAD: AtomicI64 = AtomicI64::new(0);
+thread_local! {
+    /// Whoever asks for the time on this thread ends by a fault.
+    static FAULT: Cell<bool> = const { Cell::new(false) };
+}
 
 fn clock() -> Timestamp {
-    tenure_sys::clock::wall() + SignedDuration::from_millis(AHEAD.load(Ordering::Relaxed))
+    assert!(!FAULT.get(), "as a fault of ours would");
+    tenure_sys::clock::wall()
+}
+
+/// From now on, or no longer, everything on this thread that asks for the time ends by a fault.
+pub(crate) fn fault(on: bool) {
+    FAULT.set(on);
 }
 
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
