@@ -20,7 +20,7 @@ use crate::journal;
 use crate::listen::Peer;
 use crate::problem::{Problem, json};
 use crate::secret::Secret;
-use crate::store::{Access, Redeemed, Redemption};
+use crate::store::{Access, Redeemed, Redemption, Tried, Turn};
 
 /// The largest request in bytes.
 const LIMIT: usize = 64 << 10;
@@ -37,7 +37,8 @@ pub(super) async fn enrol(
     let now = app.now();
     let address = peer.address.ip().to_string();
     let who = format!("enrol from {}", peer.place());
-    if app.store.must_wait(&Access::Stranger, &[&who], now).await?.is_some() {
+    let tried = Tried { hard: &[&who], soft: None };
+    if app.store.may_try(&Access::Stranger, tried, now).await? == Turn::Wait {
         return Err(Problem::throttled());
     }
     let redeemed = match Secret::brought(&request.secret) {
@@ -54,10 +55,10 @@ pub(super) async fn enrol(
         }
     };
     if redeemed == Redeemed::No {
-        app.store.count_failure(&Access::Stranger, &[&who], now).await?;
         return Err(Problem::new(StatusCode::FORBIDDEN, "token", "the token is not worth anything here")
             .hint("it may be used, over, or for another name or role: ask for a new one"));
     }
+    app.store.was_right(&Access::Stranger, &who).await?;
     let shown = fingerprint(&hash);
     journal::notice(&format!(
         "{} enrols as {} from {address}, fingerprint {shown}: an operator must compare it and admit",

@@ -1,4 +1,4 @@
-//! Logging in and out, with a browser or a program: throttled by account and address, the same answer and the same work
+//! Logging in and out, with a browser or a program: throttled by address and account, the same answer and the same work
 //! for a wrong name as for a wrong password.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::machines::read_body;
 use crate::password;
 use crate::problem::{Problem, json};
 use crate::secret::Secret;
-use crate::store::{Access, SessionKind};
+use crate::store::{Access, SessionKind, Tried, Turn};
 
 /// The browser's cookie. The prefix binds it to this origin, https and the whole path (RFC 6265bis).
 pub const COOKIE: &str = "__Host-tenure";
@@ -134,22 +134,25 @@ pub(super) async fn logout(
     Ok(([(SET_COOKIE, gone)], Redirect::to("/login")).into_response())
 }
 
-/// Throttles, then compares. A failure is counted before it is known, so that a thousand tries at once are not free.
+/// Throttles, then compares. A try is counted as a failure before it is judged, so that a thousand at once are not free.
+/// Strangers' tries on an account slow its owner by seconds and no more: only her own place waits for its own failures.
 async fn judge(app: &App, peer: &Peer, given: &Credentials) -> Result<(), Problem> {
     let now = app.now();
-    let account = format!("account {}", neutral_bytes(given.user.as_bytes(), 64));
-    let address = format!("login from {}", peer.place());
-    let who = [account.as_str(), address.as_str()];
-    if app.store.must_wait(&Access::Stranger, &who, now).await?.is_some() {
-        return Err(Problem::throttled());
+    let name = neutral_bytes(given.user.as_bytes(), 64);
+    let account = format!("account {name}");
+    let place = peer.place();
+    let (address, from_there) = (format!("login from {place}"), format!("login {place} as {name}"));
+    let tried = Tried { hard: &[&from_there, &address], soft: Some(&account) };
+    match app.store.may_try(&Access::Stranger, tried, now).await? {
+        Turn::Wait => return Err(Problem::throttled()),
+        Turn::Go(slowed) => tokio::time::sleep(slowed).await,
     }
-    app.store.count_failure(&Access::Stranger, &who, now).await?;
     let kept = app.store.password_of(&Access::Stranger, &given.user).await?;
     if !password::is_right(&given.password, kept.as_deref()).await {
         journal::warning(&format!("a login as {account} from {} failed", peer.address.ip()));
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "credentials", "name or password is wrong"));
     }
-    app.store.forgive(&Access::Stranger, &who).await?;
+    app.store.forgive(&Access::Stranger, &[&account, &address, &from_there]).await?;
     journal::notice(&format!("{account} logged in from {}", peer.address.ip()));
     Ok(())
 }

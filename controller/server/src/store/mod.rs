@@ -32,6 +32,7 @@ pub use ingest::{Batch, Outcome};
 pub use people::{SessionKind, SessionRow};
 pub use policy::{PolicyFiles, SeriesSince};
 pub use spent::{Full, Room, Space};
+pub use throttle::{Tried, Turn};
 pub use tokens::TokenRow;
 
 /// How long a writer waits for another.

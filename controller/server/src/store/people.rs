@@ -68,7 +68,7 @@ impl Store {
             .await
             .map_err(doing(DOING))?;
         // Whoever was kept waiting by others' tries begins anew with the new password.
-        sqlx::query("DELETE FROM throttle WHERE who = 'account ' || ?1")
+        sqlx::query("DELETE FROM throttle WHERE who = 'account ' || ?1 OR who LIKE 'login % as ' || ?1")
             .bind(name)
             .execute(&mut *write)
             .await

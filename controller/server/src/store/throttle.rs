@@ -1,48 +1,48 @@
-//! Slows down whoever tries passwords or tokens: per account and per address, doubling, and it survives a restart.
+//! Slows down whoever tries passwords or tokens: per address, and per account from an address, doubling, and it survives
+//! a restart. An account alone is only slowed a little, so that strangers cannot keep its owner out.
+
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
 
-use super::{Access, Store, Stored, doing, ms, time};
+use super::{Access, Store, Stored, doing, ms};
 
 /// Failures that cost nothing.
 const FREE: i64 = 5;
 /// The longest wait.
 const LONGEST: SignedDuration = SignedDuration::from_mins(15);
+/// The longest that a try waits because of what others tried on its account.
+const SOFTLY: SignedDuration = SignedDuration::from_secs(4);
 /// After this without a failure everything is forgiven.
 const FORGIVEN: SignedDuration = SignedDuration::from_hours(1);
 
-impl Store {
-    /// Until when this account or address must wait; none when it need not.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn must_wait(
-        &self,
-        _access: &Access,
-        who: &[&str],
-        now: Timestamp,
-    ) -> Stored<Option<Timestamp>> {
-        let mut latest = None;
-        for who in who {
-            let until: Option<i64> =
-                sqlx::query_scalar("SELECT until FROM throttle WHERE who = ?1 AND until > ?2")
-                    .bind(*who)
-                    .bind(ms(now))
-                    .fetch_optional(&self.pool)
-                    .await
-                    .map_err(doing("looking at failed tries"))?;
-            latest = latest.max(until.map(time));
-        }
-        Ok(latest)
-    }
+/// Who tries.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried<'a> {
+    /// Whoever has failed too often waits.
+    pub hard: &'a [&'a str],
+    /// Its tries are slowed a little, and never refused.
+    pub soft: Option<&'a str>,
+}
 
-    /// Counts a failure against each of these, before the try is judged, so that many at once count as many.
+/// What becomes of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is judged, after this.
+    Go(Duration),
+    /// It is too early.
+    Wait,
+}
+
+impl Store {
+    /// Judges whether a try may be made, and counts it as a failure at once: of any number at the same time only so many
+    /// pass as are free.
     ///
     /// # Errors
     /// The database.
-    pub async fn count_failure(&self, _access: &Access, who: &[&str], now: Timestamp) -> Stored<()> {
-        const DOING: &str = "counting a failed try";
+    pub async fn may_try(&self, _access: &Access, tried: Tried<'_>, now: Timestamp) -> Stored<Turn> {
+        const DOING: &str = "counting a try";
         let mut write = self.write(DOING).await?;
         let forgiven = now.saturating_sub(FORGIVEN).unwrap_or(Timestamp::MIN);
         sqlx::query("DELETE FROM throttle WHERE last_at < ?1")
@@ -50,7 +50,24 @@ impl Store {
             .execute(&mut *write)
             .await
             .map_err(doing(DOING))?;
-        for who in who {
+        for who in tried.hard {
+            let until: Option<i64> =
+                sqlx::query_scalar("SELECT until FROM throttle WHERE who = ?1 AND until > ?2")
+                    .bind(*who)
+                    .bind(ms(now))
+                    .fetch_optional(&mut *write)
+                    .await
+                    .map_err(doing(DOING))?;
+            if until.is_some() {
+                // Nothing is counted: who waits is not made to wait longer by asking.
+                write.commit().await.map_err(doing(DOING))?;
+                return Ok(Turn::Wait);
+            }
+        }
+        let mut slowed = SignedDuration::ZERO;
+        for (who, soft) in
+            tried.hard.iter().map(|who| (who, false)).chain(tried.soft.iter().map(|who| (who, true)))
+        {
             let row = sqlx::query(
                 "INSERT INTO throttle (who, failures, last_at, until) VALUES (?1, 1, ?2, 0) \
                  ON CONFLICT (who) DO UPDATE SET failures = failures + 1, last_at = excluded.last_at \
@@ -62,6 +79,10 @@ impl Store {
             .await
             .map_err(doing(DOING))?;
             let wait = wait(row.get(0));
+            if soft {
+                slowed = wait.min(SOFTLY);
+                continue;
+            }
             let until = now.saturating_add(wait).unwrap_or(now);
             sqlx::query("UPDATE throttle SET until = ?2 WHERE who = ?1")
                 .bind(*who)
@@ -70,7 +91,21 @@ impl Store {
                 .await
                 .map_err(doing(DOING))?;
         }
-        write.commit().await.map_err(doing(DOING))
+        write.commit().await.map_err(doing(DOING))?;
+        Ok(Turn::Go(slowed.unsigned_abs()))
+    }
+
+    /// Takes back one try of this one, which was no failure; those before it stay counted.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn was_right(&self, _access: &Access, who: &str) -> Stored<()> {
+        sqlx::query("UPDATE throttle SET failures = MAX(failures - 1, 0), until = 0 WHERE who = ?1")
+            .bind(who)
+            .execute(&self.pool)
+            .await
+            .map_err(doing("taking a try back"))?;
+        Ok(())
     }
 
     /// Forgets the failures of these after a success.
