@@ -28,26 +28,47 @@ pub struct Source {
     book: AdmissionBook,
     seen: Option<Stamp>,
     told: Vec<String>,
+    /// Why what was taken before is not kept.
+    unheld: Option<String>,
+}
+
+/// Is the fault of what was taken that it cannot be believed (a new root does not know its keys), and not that this
+/// machine cannot read? Then the vault goes without a policy, and takes the next one that is as new.
+pub(crate) fn is_unheld(error: &StoreError) -> bool {
+    matches!(error, StoreError::Refused { .. } | StoreError::Missing { .. })
 }
 
 impl Source {
-    /// Takes over what was taken before a restart.
+    /// Takes over what was taken before a restart. What cannot be believed any more, as under a new root, is told with the
+    /// first look, and the vault waits for what comes next.
     ///
     /// # Errors
-    /// When what was taken cannot be believed any more.
+    /// When it cannot be read.
     pub fn open(
         store: BundleStore,
         drop: PathBuf,
         host: HostName,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let policy = store.held::<VaultPolicy>(now)?;
-        Ok(Self { store, drop, host, policy, book: AdmissionBook::default(), seen: None, told: Vec::new() })
+        let (policy, unheld) = match store.held::<VaultPolicy>(now) {
+            Ok(policy) => (policy, None),
+            Err(error) if is_unheld(&error) => {
+                (None, Some(format!("the policy that was taken is not kept: {}", say(&error))))
+            }
+            Err(error) => return Err(error),
+        };
+        let book = AdmissionBook::default();
+        Ok(Self { store, drop, host, policy, book, seen: None, told: Vec::new(), unheld })
     }
 
     /// The latest time that a signature has proved.
     pub fn proved(&self) -> Timestamp {
         self.store.floor().latest
+    }
+
+    /// Was a policy taken before that is not believed now?
+    pub fn is_unheld(&self) -> bool {
+        self.unheld.is_some()
     }
 
     /// Looks whether something else is offered. What holds now, if that is another than before; and what was refused
@@ -58,11 +79,11 @@ impl Source {
             return (None, Vec::new());
         }
         self.seen = Some(stamp);
-        let mut refused = Vec::new();
+        let mut refused: Vec<String> = self.unheld.iter().cloned().collect();
         let offered = stamp[0].is_some() || stamp[1].is_some();
         if offered {
             match self.store.offer::<VaultPolicy>(&self.drop, now) {
-                Ok(offered) => self.policy = Some(offered.policy),
+                Ok(offered) => (self.policy, self.unheld) = (Some(offered.policy), None),
                 Err(error) => refused.push(say(&error)),
             }
         }

@@ -128,7 +128,11 @@ async fn serve(
                 link.complain()?;
             }
             if next.is_none() {
-                tell(&[sd_notify::NotifyState::Status("waiting for a signed policy")]);
+                let waiting = match source.is_unheld() {
+                    true => "waiting for a signed policy: the one that was taken is not believed any more",
+                    false => "waiting for a signed policy",
+                };
+                tell(&[sd_notify::NotifyState::Status(waiting)]);
                 tokio::select! {
                     () = tokio::time::sleep(TICK) => {}
                     _ = term.recv() => return Ok(Exit::Clean),

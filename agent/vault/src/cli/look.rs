@@ -13,6 +13,7 @@ use tenure_trust::{SeriesId, Verified};
 use super::output::{Output, size};
 use super::{Exit, Failure};
 use crate::config::Config;
+use crate::policy::is_unheld;
 use crate::run::Paths;
 use crate::store::{self, Seen};
 
@@ -181,8 +182,13 @@ fn policy(config: &Path, paths: &Paths) -> Result<Verified<VaultPolicy>, Failure
     let places = paths.places();
     let held = BundleStore::open(&places, config.host)
         .and_then(|store| store.held::<VaultPolicy>(clock::wall()))
-        .map_err(|e| {
-            Failure::of("cannot read the policy that was taken", &e).hint(e.hint()).exit(Exit::Config)
+        .map_err(|e| match is_unheld(&e) {
+            true => Failure::of("this vault goes without a policy: the one that was taken is not kept", &e)
+                .hint("publish a set signed under the root that stands here: the vault takes it by itself")
+                .exit(Exit::Unknown),
+            false => {
+                Failure::of("cannot read the policy that was taken", &e).hint(e.hint()).exit(Exit::Config)
+            }
         })?;
     held.ok_or_else(|| {
         Failure::new("this vault has taken no policy yet")
