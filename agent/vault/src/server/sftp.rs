@@ -105,45 +105,34 @@ impl Sftp {
         all.iter().map(|s| s.id.clone()).filter(|id| held.reads(&self.peer, &id.host)).collect()
     }
 
-    /// The view, opened when this session looks at it for the first time. Others' views do not exist.
+    /// Opens the view that a path leads into when this session looks at it for the first time, on a thread for it: its
+    /// books may have to be read from the disk. What does not exist is told by whoever looks then.
+    async fn see(&mut self, path: &str) -> Answered<()> {
+        let Some(Place::View(view, _)) = self.walk.to(path) else { return Ok(()) };
+        let key = view.path();
+        if self.views.contains_key(&key) || !self.vault.in_force().reads(&self.peer, &view.series.host) {
+            return Ok(());
+        }
+        if self.views.len() >= MAX_VIEWS {
+            return Err(StatusCode::Failure);
+        }
+        let vault = self.vault.clone();
+        let opened = tokio::task::spawn_blocking(move || Seen::open(&vault, &view)).await;
+        self.views.insert(key, opened.map_err(|_| StatusCode::Failure)??);
+        Ok(())
+    }
+
+    /// A view that [`Sftp::see`] opened, while it can be read. Others' views do not exist.
     fn seen(&mut self, view: &View) -> Answered<&mut Seen> {
         if !self.vault.in_force().reads(&self.peer, &view.series.host) {
             return Err(StatusCode::NoSuchFile);
         }
-        let path = view.path();
-        let gone = |seen: &Seen| {
-            let series = self.vault.store.get(&seen.series);
-            !series.is_some_and(|s| {
-                s.with_ring(|ring| readable_state(ring.get(seen.generation).map(|g| g.state)))
-            })
-        };
-        if self.views.get(&path).is_some_and(gone) {
-            return Err(StatusCode::NoSuchFile);
+        let seen = self.views.get_mut(&view.path()).ok_or(StatusCode::NoSuchFile)?;
+        let series = self.vault.store.get(&seen.series).ok_or(StatusCode::NoSuchFile)?;
+        match series.with_ring(|ring| readable_state(ring.get(seen.generation).map(|g| g.state))) {
+            true => Ok(seen),
+            false => Err(StatusCode::NoSuchFile),
         }
-        if !self.views.contains_key(&path) {
-            if self.views.len() >= MAX_VIEWS {
-                return Err(StatusCode::Failure);
-            }
-            let series = self.vault.store.get(&view.series).ok_or(StatusCode::NoSuchFile)?;
-            let sealed = series
-                .with_ring(|ring| {
-                    let generation = ring.get(view.generation).filter(|g| readable_state(Some(g.state)));
-                    generation.map(|g| g.last_sealed().map(|sealed| sealed.upto))
-                })
-                .ok_or(StatusCode::NoSuchFile)?;
-            let books = series.books(view.generation).map_err(|_| StatusCode::Failure)?;
-            let upto = books.resolve(view.point, sealed).ok_or(StatusCode::NoSuchFile)?;
-            let seen = Seen {
-                books,
-                upto,
-                repo: series.place(view.generation).join("repo"),
-                series: view.series.clone(),
-                generation: view.generation,
-                locks: Locks::default(),
-            };
-            self.views.insert(path.clone(), seen);
-        }
-        self.views.get_mut(&path).ok_or(StatusCode::Failure)
     }
 
     fn attributes(&mut self, path: &str) -> Answered<FileAttributes> {
@@ -168,7 +157,7 @@ impl Sftp {
             Inside::Top | Inside::Dir(_) | Inside::Data | Inside::Escrow => Ok(directory(false)),
             Inside::EscrowFor(recipient) => seen.escrow(&recipient).map(|(_, attributes)| attributes),
             Inside::Locks => Ok(directory(true)),
-            Inside::DataDir(first) => match seen.data_dirs().contains(&first) {
+            Inside::DataDir(first) => match seen.books.has_pack_dir(first, seen.upto) {
                 true => Ok(directory(false)),
                 false => Err(StatusCode::NoSuchFile),
             },
@@ -210,17 +199,18 @@ impl Sftp {
                 all.push(File::new("locks", directory(true)));
                 all
             }
-            Inside::Data => seen.data_dirs().into_iter().map(|first| dir(data_dir(first))).collect(),
+            Inside::Data => {
+                let dirs = seen.books.pack_dirs(seen.upto);
+                dirs.into_iter().map(|first| dir(data_dir(first))).collect()
+            }
             Inside::DataDir(first) => {
-                let of =
-                    |object: &Object| object.kind == ObjectKind::Data && object.name.as_bytes()[0] == first;
-                let files = seen.files(of);
-                if files.is_empty() {
+                let packs = seen.books.packs(first, seen.upto);
+                if packs.is_empty() {
                     return Err(StatusCode::NoSuchFile);
                 }
-                files
+                files(packs)
             }
-            Inside::Dir(kind) => seen.files(|object| object.kind == kind),
+            Inside::Dir(kind) => files(seen.books.kind(kind, seen.upto)),
             Inside::Escrow => seen.escrows()?,
             Inside::Locks => {
                 seen.locks.iter().map(|(name, size)| File::new(name, file(size as u64, 0, true))).collect()
@@ -313,6 +303,27 @@ impl Sftp {
 }
 
 impl Seen {
+    /// Blocking.
+    fn open(vault: &Vault, view: &View) -> Answered<Self> {
+        let series = vault.store.get(&view.series).ok_or(StatusCode::NoSuchFile)?;
+        let sealed = series
+            .with_ring(|ring| {
+                let generation = ring.get(view.generation).filter(|g| readable_state(Some(g.state)));
+                generation.map(|g| g.last_sealed().map(|sealed| sealed.upto))
+            })
+            .ok_or(StatusCode::NoSuchFile)?;
+        let books = series.books(view.generation).map_err(|_| StatusCode::Failure)?;
+        let upto = books.resolve(view.point, sealed).ok_or(StatusCode::NoSuchFile)?;
+        Ok(Self {
+            books,
+            upto,
+            repo: series.place(view.generation).join("repo"),
+            series: view.series.clone(),
+            generation: view.generation,
+            locks: Locks::default(),
+        })
+    }
+
     fn config(&self) -> Answered<(Object, Timestamp)> {
         // It is always the first.
         let all = self.books.objects(self.upto.min(1));
@@ -338,21 +349,10 @@ impl Seen {
         });
         Ok(known.collect())
     }
+}
 
-    fn data_dirs(&self) -> BTreeSet<u8> {
-        let objects = self.books.objects(self.upto);
-        objects
-            .iter()
-            .filter(|(o, _)| o.kind == ObjectKind::Data)
-            .map(|(o, _)| o.name.as_bytes()[0])
-            .collect()
-    }
-
-    fn files(&self, of: impl Fn(&Object) -> bool) -> Vec<File> {
-        let objects = self.books.objects(self.upto);
-        let found = objects.iter().filter(|(object, _)| of(object));
-        found.map(|(object, at)| File::new(object.name.to_string(), of_object(object, *at))).collect()
-    }
+fn files(objects: Vec<(Object, Timestamp)>) -> Vec<File> {
+    objects.iter().map(|(object, at)| File::new(object.name.to_string(), of_object(object, *at))).collect()
 }
 
 impl Handler for Sftp {
@@ -369,6 +369,7 @@ impl Handler for Sftp {
     }
 
     async fn open(&mut self, id: u32, path: String, flags: OpenFlags, _: FileAttributes) -> Answered<Handle> {
+        self.see(&path).await?;
         let open = self.open_file(&path, flags)?;
         self.keep(id, open)
     }
@@ -415,10 +416,12 @@ impl Handler for Sftp {
     }
 
     async fn lstat(&mut self, id: u32, path: String) -> Answered<Attrs> {
+        self.see(&path).await?;
         Ok(Attrs { id, attrs: self.attributes(&path)? })
     }
 
     async fn stat(&mut self, id: u32, path: String) -> Answered<Attrs> {
+        self.see(&path).await?;
         Ok(Attrs { id, attrs: self.attributes(&path)? })
     }
 
@@ -436,6 +439,7 @@ impl Handler for Sftp {
     }
 
     async fn setstat(&mut self, id: u32, path: String, _: FileAttributes) -> Answered<Status> {
+        self.see(&path).await?;
         let (locks, name) = self.lock(&path)?;
         locks.read(&name).map(|_| done(id)).ok_or(StatusCode::NoSuchFile)
     }
@@ -448,6 +452,7 @@ impl Handler for Sftp {
     }
 
     async fn opendir(&mut self, id: u32, path: String) -> Answered<Handle> {
+        self.see(&path).await?;
         let names = self.names(&path)?;
         self.keep(id, Open::Names(names.into_iter()))
     }
@@ -459,6 +464,7 @@ impl Handler for Sftp {
     }
 
     async fn remove(&mut self, id: u32, path: String) -> Answered<Status> {
+        self.see(&path).await?;
         let (locks, name) = self.lock(&path)?;
         locks.remove(&name).map_err(code)?;
         Ok(done(id))
@@ -478,6 +484,7 @@ impl Handler for Sftp {
     }
 
     async fn rename(&mut self, id: u32, old: String, new: String) -> Answered<Status> {
+        self.see(&old).await?;
         self.rename_lock(&old, &new, false)?;
         Ok(done(id))
     }
@@ -487,6 +494,7 @@ impl Handler for Sftp {
             return Err(StatusCode::OpUnsupported);
         }
         let (old, new) = two_texts(&data).ok_or(StatusCode::BadMessage)?;
+        self.see(&old).await?;
         self.rename_lock(&old, &new, true)?;
         Ok(Packet::Status(done(id)))
     }

@@ -32,6 +32,10 @@ struct Inner {
     entries: Vec<Entry>,
     /// Kind and name → place in `entries`.
     index: HashMap<(ObjectKind, Hash), usize>,
+    /// Places in `entries` of the packs, by the first byte of their name.
+    packs: Vec<Vec<usize>>,
+    /// Places of everything that is no pack: few.
+    others: Vec<usize>,
     check: String,
     bytes: u64,
     objects: u64,
@@ -73,6 +77,8 @@ impl Books {
             journal: None,
             entries: Vec::new(),
             index: HashMap::new(),
+            packs: vec![Vec::new(); 256],
+            others: Vec::new(),
             check: FIRST_CHECK.into(),
             bytes: 0,
             objects: 0,
@@ -157,6 +163,34 @@ impl Books {
             What::Seal(_) => None,
         });
         objects.collect()
+    }
+
+    /// First bytes of the names of the packs taken by `upto`, in their order.
+    pub fn pack_dirs(&self, upto: u64) -> Vec<u8> {
+        let inner = self.lock();
+        // The first of a byte was taken before the others of it.
+        let by =
+            |places: &Vec<usize>| places.first().is_some_and(|place| inner.entries[*place].sequence <= upto);
+        (0..=u8::MAX).filter(|first| by(&inner.packs[usize::from(*first)])).collect()
+    }
+
+    /// Is there a pack whose name begins with this byte, taken by `upto`?
+    pub fn has_pack_dir(&self, first: u8, upto: u64) -> bool {
+        let inner = self.lock();
+        let place = inner.packs[usize::from(first)].first();
+        place.is_some_and(|place| inner.entries[*place].sequence <= upto)
+    }
+
+    /// The packs of one directory taken by `upto`, in their order.
+    pub fn packs(&self, first: u8, upto: u64) -> Vec<(Object, Timestamp)> {
+        let inner = self.lock();
+        inner.listed(&inner.packs[usize::from(first)], upto, ObjectKind::Data)
+    }
+
+    /// The objects of a kind that is no pack taken by `upto`, in their order.
+    pub fn kind(&self, kind: ObjectKind, upto: u64) -> Vec<(Object, Timestamp)> {
+        let inner = self.lock();
+        inner.listed(&inner.others, upto, kind)
     }
 
     /// Root, count and bytes of the objects up to there, by these books.
@@ -280,12 +314,27 @@ impl Books {
 impl Inner {
     fn take(&mut self, entry: Entry, check: String) {
         if let What::Object(object) = &entry.what {
-            self.index.entry((object.kind, object.name)).or_insert(self.entries.len());
+            let place = self.entries.len();
+            self.index.entry((object.kind, object.name)).or_insert(place);
+            match object.kind {
+                ObjectKind::Data => self.packs[usize::from(object.name.as_bytes()[0])].push(place),
+                _ => self.others.push(place),
+            }
             self.objects += 1;
             self.bytes += object.size;
         }
         self.entries.push(entry);
         self.check = check;
+    }
+
+    fn listed(&self, places: &[usize], upto: u64, kind: ObjectKind) -> Vec<(Object, Timestamp)> {
+        let entries = places.iter().map(|place| &self.entries[*place]);
+        let taken = entries.take_while(|entry| entry.sequence <= upto);
+        let objects = taken.filter_map(|entry| match &entry.what {
+            What::Object(object) if object.kind == kind => Some((object.clone(), entry.at)),
+            _ => None,
+        });
+        objects.collect()
     }
 
     fn find(&self, object: &Object) -> Option<u64> {
@@ -350,6 +399,33 @@ mod tests {
         drop(books);
         let (again, cut) = Books::open(dir.path(), 160, 0).unwrap();
         assert_eq!((again.last(), cut, again.root(160)), (160, None, root));
+    }
+
+    #[test]
+    fn what_a_directory_lists_is_what_all_objects_say_at_every_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let books = books(dir.path());
+        std::fs::create_dir(dir.path().join("repo/index")).unwrap();
+        for n in 0..150 {
+            let kind = if n % 5 == 0 { ObjectKind::Index } else { ObjectKind::Data };
+            let object = Object { kind, ..object(n) };
+            books.add(What::Object(object), at(0)).unwrap();
+        }
+        for upto in [0, 1, 2, 40, 149, 150, u64::MAX] {
+            let all = books.objects(upto);
+            let packs = |first: u8| {
+                let of = |o: &Object| o.kind == ObjectKind::Data && o.name.as_bytes()[0] == first;
+                all.iter().filter(|(o, _)| of(o)).cloned().collect::<Vec<_>>()
+            };
+            let dirs: Vec<u8> = (0..=u8::MAX).filter(|first| !packs(*first).is_empty()).collect();
+            assert_eq!(books.pack_dirs(upto), dirs, "{upto}");
+            for first in 0..=u8::MAX {
+                assert_eq!(books.packs(first, upto), packs(first), "{upto}");
+                assert_eq!(books.has_pack_dir(first, upto), dirs.contains(&first), "{upto}");
+            }
+            let index: Vec<_> = all.iter().filter(|(o, _)| o.kind == ObjectKind::Index).cloned().collect();
+            assert_eq!(books.kind(ObjectKind::Index, upto), index, "{upto}");
+        }
     }
 
     #[test]

@@ -159,9 +159,20 @@ impl Series {
         if let Some(books) = shelf.books.get(&id) {
             return Ok(books.clone());
         }
-        let books = Arc::new(self.open_books(&shelf.ring, id)?.0);
-        shelf.books.insert(id, books.clone());
-        Ok(books)
+        // What takes no more is read beside whatever else is done; what does has one keeper from its first moment.
+        if shelf.ring.get(id).is_none_or(|generation| generation.state == State::Candidate) {
+            let books = Arc::new(self.open_books(&shelf.ring, id)?.0);
+            shelf.books.insert(id, books.clone());
+            return Ok(books);
+        }
+        let ring = shelf.ring.clone();
+        drop(shelf);
+        let books = Arc::new(self.open_books(&ring, id)?.0);
+        let mut shelf = self.lock();
+        match shelf.ring.get(id).is_some_and(|generation| generation.state != State::Erasing) {
+            true => Ok(shelf.books.entry(id).or_insert(books).clone()),
+            false => Ok(books),
+        }
     }
 
     /// Lets go of books that nobody reads and that take no more.
