@@ -59,6 +59,11 @@ fn row(
         }
         rows.push(cells);
     }
+    let copied = rows.iter().flatten().any(|cell| cell.sign == Sign::Sealed);
+    if state == State::Met && !copied {
+        // Nothing is wrong, and nothing is there yet.
+        state = State::Due;
+    }
     let held = || series.iter().filter_map(|one| one.vault).flat_map(|facts| &facts.generations);
     let slots = || held().flat_map(|generation| generation.slots.iter().map(|slot| slot.received));
     let drilled = context.host(host).and_then(|seen| {

@@ -229,7 +229,7 @@ pub struct BackupRow {
     pub host: HostName,
     /// In which vault.
     pub vault: VaultName,
-    /// The worst of its cells.
+    /// The worst of its cells; due while there is no copy of this week.
     pub state: State,
     /// One list a day, of [`Backups::days`].
     pub days: Vec<Vec<Cell>>,

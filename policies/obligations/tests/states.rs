@@ -346,6 +346,21 @@ fn a_young_ring_is_due_with_the_date_on_which_it_is_full() {
 }
 
 #[test]
+fn a_week_of_which_nothing_has_come_is_due_and_not_met() {
+    let mut fleet = Fleet::in_order(sunday());
+    assert!(fleet.judge().backups.rows.iter().all(|row| row.state == State::Met));
+    fleet.machine("web1", HOST).admitted = Some(fleet.now);
+    fleet.host_forgets(|_| true);
+    fleet.vault_forgets(|_| true);
+    let rows = fleet.judge().backups.rows;
+    let cells: Vec<Sign> =
+        rows.iter().flat_map(|row| row.days.iter().flatten()).map(|cell| cell.sign).collect();
+    assert!(cells.contains(&Sign::ToCome), "{cells:?}");
+    assert!(cells.iter().all(|sign| matches!(sign, Sign::Blank | Sign::ToCome)), "{cells:?}");
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.state == State::Due), "{rows:?}");
+}
+
+#[test]
 fn a_series_that_is_new_on_the_host_is_expected_from_then_on_unless_the_vault_knows_better() {
     let mut fleet = Fleet::in_order(sunday());
     let series = fleet.hosts[&host("web1")].backup.as_ref().unwrap().series.clone();
