@@ -9,6 +9,10 @@ const ANSWERING: &[(&str, &str)] = &[
     ("init", include_str!("init.rs")),
     ("token create", include_str!("token.rs")),
     ("user password", include_str!("user.rs")),
+    ("user remove", include_str!("user.rs")),
+    ("user list", include_str!("user.rs")),
+    ("session list", include_str!("session.rs")),
+    ("session end", include_str!("session.rs")),
     ("status", include_str!("status.rs")),
 ];
 

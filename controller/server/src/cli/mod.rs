@@ -5,6 +5,7 @@ mod init;
 mod man;
 mod output;
 mod run;
+mod session;
 mod status;
 mod token;
 mod user;
@@ -77,6 +78,9 @@ enum Command {
     /// Look after accounts
     #[command(subcommand)]
     User(UserCommand),
+    /// Look after sessions of browsers and tokens of programs
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Show what this controller holds
     Status,
     /// Print a completion script for a shell
@@ -133,6 +137,24 @@ enum UserCommand {
         #[arg(long, value_name = "FILE")]
         password_file: PathBuf,
     },
+    /// Remove an account; its sessions and tokens end at once
+    Remove {
+        /// The account
+        name: String,
+    },
+    /// Show the accounts
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionCommand {
+    /// Show the sessions and tokens that hold; never their secrets
+    List,
+    /// End one at once
+    End {
+        /// Its name in the list
+        id: String,
+    },
 }
 
 /// Reads the arguments, runs one command, ends with its exit code.
@@ -165,6 +187,10 @@ fn command(cli: &Cli, out: Output) -> Result<Exit, Failure> {
         Command::User(UserCommand::Password { name, password_file }) => {
             user::password(&places, name, password_file, out)
         }
+        Command::User(UserCommand::Remove { name }) => user::remove(&places, name, out),
+        Command::User(UserCommand::List) => user::list(&places, out),
+        Command::Session(SessionCommand::List) => session::list(&places, out),
+        Command::Session(SessionCommand::End { id }) => session::end(&places, id, out),
         Command::Status => status::run(&cli.config, &places, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,4 +1,4 @@
-//! `user password`: makes an account or gives it another generated password.
+//! `user password|remove|list`: makes an account or gives it another generated password, takes one away, shows them.
 
 use std::path::Path;
 
@@ -29,6 +29,44 @@ pub(super) fn password(places: &Places, name: &str, file: &Path, out: Output) ->
     )?;
     out.line(&format!("account {name}; its password is in {}; its sessions have ended", file.display()));
     out.document(&serde_json::json!({ "account": name, "password_file": file }));
+    Ok(Exit::Clean)
+}
+
+/// Takes an account away; its sessions and tokens end at once.
+pub(super) fn remove(places: &Places, name: &str, out: Output) -> Result<Exit, Failure> {
+    who::become_owner(&places.state)?;
+    let (removed, left) = block_on(async {
+        let store = Store::open(&places.state).await?;
+        let removed = store.remove_user(&Access::Local, name).await?;
+        let left = store.user_count(&Access::Local).await?;
+        store.close().await;
+        Ok((removed, left))
+    })?;
+    if !removed {
+        return Err(Failure::new(format!("there is no account {name:?}"))
+            .hint("`tenure-controller user list` names them"));
+    }
+    out.line(&format!(
+        "account {name} is removed; its sessions and tokens have ended; {left} accounts are left"
+    ));
+    if left == 0 {
+        out.note("nobody can log in now: `tenure-controller user password NAME` makes an account");
+    }
+    out.document(&serde_json::json!({ "account": name, "accounts_left": left }));
+    Ok(Exit::Clean)
+}
+
+/// Shows the accounts.
+pub(super) fn list(places: &Places, out: Output) -> Result<Exit, Failure> {
+    who::become_owner(&places.state)?;
+    let users = block_on(async {
+        let store = Store::open(&places.state).await?;
+        let users = store.users(&Access::Local).await?;
+        store.close().await;
+        Ok(users)
+    })?;
+    users.iter().for_each(|user| out.line(user));
+    out.document(&serde_json::json!({ "accounts": users }));
     Ok(Exit::Clean)
 }
 

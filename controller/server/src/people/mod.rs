@@ -47,6 +47,7 @@ pub fn router(app: Arc<App>, pages: Router<Arc<App>>) -> Router {
         .route("/login", get(login::page).post(login::login))
         .route("/logout", post(login::logout))
         .route("/login.css", get(login::style))
+        .route("/favicon.ico", get(async || hyper::StatusCode::NO_CONTENT))
         .route("/api/v1/login", post(login::api))
         .route("/api/v1/logout", post(login::api_logout))
         .route("/api/v1/tokens", get(api::tokens).post(api::invite))

@@ -31,6 +31,8 @@ impl SessionKind {
 /// A session as it is shown; never its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SessionRow {
+    /// By which it is named: the beginning of its secret's hash, which opens nothing.
+    pub id: String,
     /// Whose.
     pub user: String,
     /// `browser` or `api`.
@@ -189,6 +191,54 @@ impl Store {
         Ok(())
     }
 
+    /// Ends the session that has this name; false when there is none.
+    ///
+    /// # Errors
+    /// `Denied`, or the database.
+    pub async fn end_named(&self, access: &Access, id: &str) -> Stored<bool> {
+        access.operator("end a session")?;
+        let ended = sqlx::query("DELETE FROM sessions WHERE lower(hex(substr(secret_hash, 1, 8))) = ?1")
+            .bind(id)
+            .execute(&self.pool)
+            .await
+            .map_err(doing("ending a session"))?;
+        Ok(ended.rows_affected() > 0)
+    }
+
+    /// Removes an account with all its sessions and tokens; false when there is none.
+    ///
+    /// # Errors
+    /// `Denied`, or the database.
+    pub async fn remove_user(&self, access: &Access, name: &str) -> Stored<bool> {
+        access.operator("remove an account")?;
+        const DOING: &str = "removing an account";
+        let mut write = self.write(DOING).await?;
+        sqlx::query("DELETE FROM sessions WHERE user = ?1")
+            .bind(name)
+            .execute(&mut *write)
+            .await
+            .map_err(doing(DOING))?;
+        let removed = sqlx::query("DELETE FROM users WHERE name = ?1")
+            .bind(name)
+            .execute(&mut *write)
+            .await
+            .map_err(doing(DOING))?;
+        write.commit().await.map_err(doing(DOING))?;
+        Ok(removed.rows_affected() > 0)
+    }
+
+    /// The accounts' names.
+    ///
+    /// # Errors
+    /// `Denied`, or the database.
+    pub async fn users(&self, access: &Access) -> Stored<Vec<String>> {
+        access.operator("list the accounts")?;
+        sqlx::query_scalar("SELECT name FROM users ORDER BY name")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(doing("listing accounts"))
+    }
+
     /// The sessions that hold.
     ///
     /// # Errors
@@ -196,13 +246,15 @@ impl Store {
     pub async fn sessions(&self, access: &Access, now: Timestamp) -> Stored<Vec<SessionRow>> {
         access.operator("list sessions")?;
         let rows = sqlx::query(
-            "SELECT user, kind, label, seen_at, until FROM sessions WHERE until > ?1 ORDER BY seen_at DESC LIMIT 1000",
+            "SELECT user, kind, label, seen_at, until, lower(hex(substr(secret_hash, 1, 8))) FROM sessions \
+             WHERE until > ?1 ORDER BY seen_at DESC LIMIT 1000",
         )
         .bind(ms(now))
         .fetch_all(&self.pool)
         .await
         .map_err(doing("listing sessions"))?;
         let row = |row: &sqlx::sqlite::SqliteRow| SessionRow {
+            id: row.get(5),
             user: row.get(0),
             kind: row.get(1),
             label: row.get(2),

@@ -164,6 +164,37 @@ async fn strangers_cannot_keep_the_owner_of_an_account_out() {
 }
 
 #[tokio::test]
+async fn a_token_ends_alone_and_an_account_with_all_it_has() {
+    let world = World::new().await;
+    let (store, access) = (&world.app.store, tenure_controller::store::Access::Local);
+    let (one, other) = (world.operator().await, world.operator().await);
+    let (_, answer) = browser(&world, PASSWORD).await;
+    let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let page = world.people().with("cookie", cookie);
+    let hash = |client: &Client| {
+        let secret = client.headers[0].1.strip_prefix("Bearer ").unwrap();
+        tenure_controller::secret::Secret::brought(secret).unwrap().hash().to_string()
+    };
+    let held = store.sessions(&access, world.app.now()).await.unwrap();
+    assert_eq!(held.iter().filter(|held| held.kind == "api").count(), 2, "{held:?}");
+    let own = held.iter().find(|held| hash(&one).contains(&held.id)).unwrap();
+    assert!(store.end_named(&access, &own.id).await.unwrap());
+    assert!(!store.end_named(&access, &own.id).await.unwrap(), "it has ended");
+    assert!(!store.end_named(&access, "").await.unwrap());
+    let status = async |client: &Client| client.get("/api/v1/machines").await.status.as_u16();
+    assert_eq!((status(&one).await, status(&other).await, status(&page).await), (401, 200, 200));
+
+    assert!(!store.remove_user(&access, "nobody").await.unwrap());
+    assert!(store.remove_user(&access, "marit").await.unwrap());
+    assert_eq!((status(&other).await, status(&page).await), (401, 401));
+    let (_, answer) = browser(&world, PASSWORD).await;
+    assert_eq!(answer.status, 401, "the password opens nothing");
+    assert!(store.users(&access).await.unwrap().is_empty());
+    let icon = world.people().get("/favicon.ico").await;
+    assert_eq!((icon.status.as_u16(), icon.body.len()), (204, 0));
+}
+
+#[tokio::test]
 async fn secrets_are_kept_as_hashes() {
     let mut world = World::new().await;
     let invitation = world.invite("web1", tenure_trust::MachineRole::Host).await;
