@@ -131,19 +131,28 @@ fn rank(seen: &SlotSeen) -> u8 {
         SlotSeen::Done { .. } => 1,
         SlotSeen::ToCome => 2,
         SlotSeen::Open => 3,
-        SlotSeen::Partial(_) => 4,
-        SlotSeen::Aside(_) | SlotSeen::Spoilt => 5,
-        SlotSeen::Lacks(State::Unknown, _) => 6,
-        SlotSeen::Lacks(State::Overdue, _) => 7,
-        SlotSeen::Lacks(..) => 8,
+        SlotSeen::Trying(_) => 4,
+        SlotSeen::Partial(_) => 5,
+        SlotSeen::Aside(_) | SlotSeen::Spoilt => 6,
+        SlotSeen::Lacks(State::Unknown, _) => 7,
+        SlotSeen::Lacks(State::Overdue, _) => 8,
+        SlotSeen::Lacks(..) => 9,
     }
 }
 
 impl Joined<'_> {
     fn answer(&self, host: &HostName, state: State, fault: SlotFault) -> Answer {
+        Answer { since: Some(self.window.until), ..Answer::new(Some(host), state, self.reason(fault)) }
+    }
+
+    /// Why it holds no copy, as far as anything is known.
+    fn why(&self) -> Option<Reason> {
+        self.seen.fault().map(|(_, fault)| self.reason(fault))
+    }
+
+    fn reason(&self, fault: SlotFault) -> Reason {
         let series = self.series.section.series.clone();
-        let why = Reason::Slot { series, date: self.date, at: self.at, fault };
-        Answer { since: Some(self.window.until), ..Answer::new(Some(host), state, why) }
+        Reason::Slot { series, date: self.date, at: self.at, fault }
     }
 }
 
@@ -178,7 +187,7 @@ impl<'a, 'b> Count<'a, 'b> {
                     count.done += 1;
                     count.times.push(slot.at);
                 }
-                SlotSeen::ToCome | SlotSeen::Open => count.waiting.push(slot),
+                SlotSeen::ToCome | SlotSeen::Open | SlotSeen::Trying(_) => count.waiting.push(slot),
                 SlotSeen::Partial(_) | SlotSeen::Aside(_) | SlotSeen::Spoilt | SlotSeen::Lacks(..) => {
                     count.faults.push(slot);
                 }
@@ -197,7 +206,12 @@ impl<'a, 'b> Count<'a, 'b> {
         if self.waiting.len() >= lacking {
             let mut ends: Vec<Timestamp> = self.waiting.iter().map(|slot| slot.window.until).collect();
             ends.sort_unstable();
-            return Answer { next: ends.get(lacking - 1).copied(), ..nothing(State::Due) };
+            let failing = self.waiting.iter().filter_map(|slot| slot.why());
+            return Answer {
+                next: ends.get(lacking - 1).copied(),
+                why: failing.collect(),
+                ..nothing(State::Due)
+            };
         }
         let mut answer: Option<Answer> = None;
         for slot in &self.faults {

@@ -86,7 +86,7 @@ fn row(
 fn cell(series: &Series<'_>, slot: &Slot) -> Cell {
     let sign = match &slot.seen {
         SlotSeen::NotExpected => Sign::Blank,
-        SlotSeen::ToCome | SlotSeen::Open => Sign::ToCome,
+        SlotSeen::ToCome | SlotSeen::Open | SlotSeen::Trying(_) => Sign::ToCome,
         SlotSeen::Done { .. } => Sign::Sealed,
         SlotSeen::Partial(_) => Sign::Partial,
         SlotSeen::Aside(_) | SlotSeen::Spoilt => Sign::Kept,

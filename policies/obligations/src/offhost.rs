@@ -4,7 +4,7 @@
 use tenure_policy::bundles::MachineFacts;
 use tenure_trust::{HostName, Owner, SetName};
 
-use crate::copies::Series;
+use crate::copies::{Series, Slot};
 use crate::counted;
 use crate::judge::{Context, HostSeen};
 use crate::promise::{Answer, Asked};
@@ -81,7 +81,8 @@ fn apart(context: &Context<'_>, host: &HostName, seen: &HostSeen<'_>, series: &S
 /// None of the last days: due while the first is still to come, overdue after.
 fn no_copy(context: &Context<'_>, host: &HostName, series: &Series<'_>) -> Answer {
     let why = Reason::NoCopyYet { host: host.clone() };
-    let failed = series.slots.iter().any(|slot| slot.seen.fault().is_some());
+    let passed = |slot: &Slot| slot.seen.fault().is_some_and(|(state, _)| state > State::Due);
+    let failed = series.slots.iter().any(passed);
     let next = series.slots.iter().map(|slot| slot.window.until).filter(|until| *until > context.now()).min();
     let state = if failed { State::Overdue } else { State::Due };
     Answer { next, ..Answer::new(Some(host), state, why) }

@@ -301,6 +301,8 @@ pub enum SlotFault {
     Silent(Machine),
     /// The host says that no run worked.
     Failed(String),
+    /// The same, and its time has not passed.
+    Trying(String),
     /// No run was made in its time.
     Missed,
     /// Files that could not be read.
@@ -319,6 +321,7 @@ impl fmt::Display for SlotFault {
             Self::OnlyVault => f.write_str("the vault holds a copy that the host says nothing of"),
             Self::Silent(machine) => write!(f, "{machine} is silent"),
             Self::Failed(why) => write!(f, "failed: {}", words(why)),
+            Self::Trying(why) => write!(f, "is tried again, failed so far: {}", words(why)),
             Self::Missed => f.write_str("missed"),
             Self::Partial(1) => f.write_str("partial: 1 file could not be read"),
             Self::Partial(files) => write!(f, "partial: {files} files could not be read"),

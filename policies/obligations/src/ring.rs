@@ -46,7 +46,7 @@ fn weekdays(context: &Context<'_>, host: &HostName, series: &Series<'_>) -> (Ans
         let date = back(days);
         let first = series.of_date(date).map(|slot| slot.window.due).min();
         let expected = series.of_date(date).any(|slot| slot.seen != SlotSeen::NotExpected);
-        let open = series.of_date(date).any(|slot| matches!(slot.seen, SlotSeen::ToCome | SlotSeen::Open));
+        let open = series.of_date(date).any(|slot| slot.seen.waits());
         let week_before = date.checked_sub(7.days()).unwrap_or(date);
         if series.holds(date) || (open && days == 0 && series.holds(week_before)) {
             held += 1;

@@ -40,6 +40,8 @@ pub(crate) enum SlotSeen {
     ToCome,
     /// Its time has come and has not passed.
     Open,
+    /// The same, and no run of it worked so far: it is tried again.
+    Trying(String),
     /// Host and vault hold the same copy.
     Done {
         /// When the vault took it.
@@ -75,6 +77,7 @@ pub(crate) fn judge(window: &Window, sides: &Sides<'_>, grace: SignedDuration, n
             false => silent(sides.host_silent, SlotFault::OnlyVault),
         },
         (_, None) if now < window.due => SlotSeen::ToCome,
+        (Some(HostSlotState::Failed { why }), None) if now <= window.until => SlotSeen::Trying(why.clone()),
         (_, None) if now <= window.until => SlotSeen::Open,
         (Some(HostSlotState::Failed { why }), None) => {
             SlotSeen::Lacks(State::Overdue, SlotFault::Failed(why.clone()))
@@ -110,10 +113,16 @@ pub(crate) fn held(vault: &SealedSlot, number: u32, state: GenerationState) -> S
 }
 
 impl SlotSeen {
+    /// Can it still be filled?
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self, Self::ToCome | Self::Open | Self::Trying(_))
+    }
+
     /// As a fault, when it is one.
     pub(crate) fn fault(&self) -> Option<(State, SlotFault)> {
         match self {
             Self::Lacks(state, fault) => Some((*state, fault.clone())),
+            Self::Trying(why) => Some((State::Due, SlotFault::Trying(why.clone()))),
             Self::Partial(files) => Some((State::Overdue, SlotFault::Partial(*files))),
             Self::Aside(number) => Some((State::Overdue, SlotFault::Aside(*number))),
             Self::Spoilt => Some((State::Overdue, SlotFault::Spoilt)),

@@ -5,14 +5,14 @@ mod fleet;
 
 use fleet::{Fleet, at, host, patched, sunday};
 use jiff::civil::date;
-use tenure_obligations::input::{ChainFinding, Content, HostDrill, HostSince, HostSlotState};
+use tenure_obligations::input::{ChainFinding, Content, HostDrill, HostSince, HostSlot, HostSlotState};
 use tenure_obligations::view::Sign;
 use tenure_obligations::{Reason, State};
 use tenure_policy::bundles::WaiverFacts;
 use tenure_policy::calendar::Period;
 use tenure_trust::enrol::IngestFinding;
 use tenure_trust::vault_wire::{AsideReason, GenerationState};
-use tenure_trust::{Epoch, Hash, MachineRole, Owner, PersonName, SetName, SlotTime};
+use tenure_trust::{Epoch, Hash, MachineRole, Owner, PersonName, SetName, SlotId, SlotTime};
 
 const HOST: MachineRole = MachineRole::Host;
 const VAULT: MachineRole = MachineRole::Vault;
@@ -248,6 +248,30 @@ fn a_missed_and_a_failed_run_are_overdue_with_their_words() {
     assert!(fleet.why("backup.nightly").contains("03:30: missed"));
     let signs: Vec<Sign> = fleet.judge().backups.rows[0].days[6].iter().map(|cell| cell.sign).collect();
     assert_eq!(signs, [Sign::Sealed, Sign::ToCome, Sign::ToCome, Sign::Missed]);
+}
+
+#[test]
+fn a_run_that_failed_in_its_window_is_due_with_its_words() {
+    let mut fleet = Fleet::in_order(sunday());
+    let told = fleet.web_backups();
+    let of_six = told.slots.iter().map(|slot| slot.slot.clone());
+    let of_six = of_six.filter(|slot| slot.series.set == SetName::Server && slot.date == date(2026, 11, 22));
+    let failed = of_six.map(|slot| HostSlot {
+        slot: SlotId { at: SlotTime::new(14, 0).unwrap(), ..slot },
+        state: HostSlotState::Failed { why: "the vault refuses:\u{1b}[2J no room".into() },
+    });
+    let failed: Vec<HostSlot> = failed.collect();
+    told.slots.extend(failed);
+    let row = fleet.row("backup.server");
+    let why = fleet.why("backup.server");
+    assert_eq!((row.state, row.next), (State::Due, Some(at("2026-11-23T01:00:00Z"))), "{why}");
+    assert!(
+        why.contains("14:00: is tried again, failed so far: the vault refuses:\\u{1b}[2J no room"),
+        "{why}"
+    );
+    let view = fleet.judge().backups;
+    let row = view.rows.iter().find(|row| row.days[6].iter().any(|cell| cell.why.is_some())).unwrap();
+    assert_eq!((row.state, row.days[6][1].sign), (State::Due, Sign::ToCome));
 }
 
 #[test]
