@@ -1,5 +1,6 @@
 //! `tenure obligations`: every duty of every tenant as the controller judges it, the worst first.
 
+use tenure_obligations::State;
 use tenure_obligations::say::{self, Saying};
 use tenure_obligations::view::ObligationsView;
 use tenure_trust::TenantId;
@@ -8,6 +9,9 @@ use crate::failure::Failure;
 use crate::output::{Exit, Output};
 use crate::remote::{Remote, escaped};
 use crate::table::Table;
+
+/// Characters of a reason inside the table; longer ones stand whole below it.
+const WHY: usize = 58;
 
 /// Arguments of `obligations`.
 #[derive(Debug, clap::Args)]
@@ -46,7 +50,7 @@ pub(crate) fn lines(view: &ObligationsView, with_tenant: bool) -> Vec<String> {
             say::text(&row.duty),
             cut(&format!("\"{}\"", say::text(&row.says)), 36),
             saying.since_or_due(row),
-            cut(&say::why(row), 58),
+            cut(&say::why(row), WHY),
             say::evidence(row),
         ];
         if with_tenant {
@@ -56,6 +60,13 @@ pub(crate) fn lines(view: &ObligationsView, with_tenant: bool) -> Vec<String> {
     }
     let mut lines = vec![format!("{}, as of {}", view.head.fleet, saying.as_of())];
     lines.extend(table.lines());
+    for row in view.obligations.iter().filter(|row| row.state > State::Waived) {
+        let why = say::why(row);
+        if why.chars().count() > WHY {
+            let tenant = if with_tenant { format!("{} ", row.tenant) } else { String::new() };
+            lines.push(format!("{tenant}{}: {why}", say::text(&row.duty)));
+        }
+    }
     lines.push(view.head.counts.to_string());
     lines
 }
@@ -99,5 +110,12 @@ mod tests {
         assert!(lines[4].contains("23 Nov 02:00  web1 server: 1 of 3 (06:00 ok)"), "{}", lines[4]);
         assert_eq!(lines[5], "1 overdue · 1 unknown · 1 due");
         assert!(lines.iter().all(|line| !line.contains('\u{1b}')));
+        // What does not fit stands whole below the table.
+        let longer =
+            VIEW.replace("openssl\\u001b[2J", &format!("openssl\\u001b[2J{}", "-and-more".repeat(8)));
+        let view: ObligationsView = serde_json::from_str(&longer).unwrap();
+        let below = &super::lines(&view, false)[5];
+        assert!(below.starts_with("patch.security: web1: openssl\\u{1b}[2J-and-more"), "{below}");
+        assert!(below.ends_with("waits, limit 7 d"), "{below}");
     }
 }
