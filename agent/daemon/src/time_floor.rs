@@ -1,23 +1,17 @@
-//! The time floor: it is never earlier than the latest time that was signed or persisted, whatever the clock says. A clock
+//! The time floor, kept in a file: it is never earlier than the latest time that was signed or persisted, whatever the clock says. A clock
 //! that is far ahead raises it slowly and never farther than the policy lasts (docs/decisions/0010).
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tenure_areas::area::{Now, Unknown};
+use tenure_policy::clocks::Floor;
 use tenure_sys::files::{CheckedDir, FileError, Put, Roots};
 
-/// A clock that is set back by less than this is being corrected and not wrong.
-const CORRECTION: SignedDuration = SignedDuration::from_secs(120);
 /// How much newer a time must be to be persisted again: one write a minute at most.
 const STEP: SignedDuration = SignedDuration::from_secs(60);
-/// A clock that is ahead of the floor by more than this may be wrong, so it is believed only …
-const LEAP: SignedDuration = SignedDuration::from_hours(24);
-/// … when it has gone on evenly for this long since boot, in milliseconds: NTP corrects a clock within minutes.
-const EVENLY_MS: u64 = 60 * 60 * 1000;
-/// How far a clock alone raises a floor at once where no signature bounds it: as long as a policy lasts.
-const LEAD: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// The largest file of ours; a timestamp is 30 bytes.
 const LIMIT: u64 = 64;
 
@@ -31,12 +25,8 @@ pub struct TimeFloor {
 
 #[derive(Debug, Clone, Copy)]
 struct State {
-    floor: Timestamp,
+    floor: Floor,
     persisted: Timestamp,
-    /// The end of the signed policy in force.
-    until: Option<Timestamp>,
-    /// Since when the clock has been far ahead: what both clocks said then.
-    ahead: Option<(Timestamp, u64)>,
 }
 
 impl TimeFloor {
@@ -55,20 +45,19 @@ impl TimeFloor {
         };
         let bad = || FileError::BadPath { path: path.clone(), why: "it must name a file" };
         let writable = Roots::new([path.parent().ok_or_else(bad)?])?;
-        let state = State { floor: persisted, persisted, until: None, ahead: None };
+        let state = State { floor: Floor::new(persisted), persisted };
         Ok(Self { path, writable, state: Mutex::new(state) })
     }
 
     /// Takes note of a time that a signature proved.
     pub fn raise(&self, to: Timestamp) {
-        let mut state = self.lock();
-        state.floor = state.floor.max(to);
+        self.lock().floor.raise(to);
     }
 
     /// Takes note of how long the signed policy in force lasts; none where nothing is signed. No clock raises the floor
     /// beyond it: whatever is signed next can be taken.
     pub fn bound(&self, until: Option<Timestamp>) {
-        self.lock().until = until;
+        self.lock().floor.bound(until);
     }
 
     /// Takes note of the moment, as far as the clock is believed, and persists it now and then.
@@ -78,8 +67,9 @@ impl TimeFloor {
     pub fn persist(&self, now: &Now) -> Result<(), FileError> {
         let due = {
             let mut state = self.lock();
-            state.note(now);
-            (state.floor.duration_since(state.persisted) >= STEP).then_some(state.floor)
+            state.floor.note(now.wall, Duration::from_millis(now.since_boot_ms));
+            let floor = state.floor.at();
+            (floor.duration_since(state.persisted) >= STEP).then_some(floor)
         };
         let Some(floor) = due else { return Ok(()) };
         let bytes = floor.to_string();
@@ -93,10 +83,8 @@ impl TimeFloor {
     /// believed, if it is not.
     pub fn judge(&self, mut now: Now) -> (Now, Option<Unknown>) {
         let floor = self.lock().floor;
-        if now.wall >= floor {
-            return (now, None);
-        }
-        let wrong = floor.duration_since(now.wall) > CORRECTION;
+        let (wall, wrong) = floor.judge(now.wall);
+        let floor = floor.at();
         let unknown = wrong.then(|| Unknown {
             doing: "telling the time".into(),
             reason: format!(
@@ -106,44 +94,12 @@ impl TimeFloor {
                 tenure_sys::text::path(&self.path)
             ),
         });
-        now.wall = floor;
+        now.wall = wall;
         (now, unknown)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn note(&mut self, now: &Now) {
-        let lead = now.wall.duration_since(self.floor);
-        if lead <= LEAP {
-            self.ahead = None;
-        } else if !self.is_even(now) {
-            return;
-        }
-        let none_yet = self.floor == Timestamp::UNIX_EPOCH;
-        let bound = match self.until {
-            Some(until) => until,
-            // Nothing is known that it could be measured by.
-            None if none_yet => Timestamp::MAX,
-            None => self.floor.checked_add(LEAD).unwrap_or(Timestamp::MAX),
-        };
-        self.floor = self.floor.max(now.wall.min(bound));
-        self.ahead = None;
-    }
-
-    /// Has the clock been far ahead for long enough, without a jump?
-    fn is_even(&mut self, now: &Now) -> bool {
-        let (wall, boot_ms) = *self.ahead.get_or_insert((now.wall, now.since_boot_ms));
-        let boot = now.since_boot_ms.saturating_sub(boot_ms);
-        let passed = SignedDuration::from_millis(i64::try_from(boot).unwrap_or(i64::MAX));
-        if (now.wall.duration_since(wall) - passed).abs() > CORRECTION {
-            self.ahead = Some((now.wall, now.since_boot_ms));
-            return false;
-        }
-        boot >= EVENLY_MS
     }
 }
 

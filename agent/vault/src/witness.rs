@@ -4,18 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tenure_policy::clocks::Witnessed;
 use tenure_sys::clock;
 use tenure_sys::files::{CheckedDir, FileError, Put, Roots};
 
 const FILE: &str = "clock.json";
-/// A wall clock this far before what was seen is wrong, and not being corrected.
-const CORRECTION: SignedDuration = SignedDuration::from_mins(5);
-/// One this far ahead of what was seen may be wrong, so it is believed only …
-const LEAP: SignedDuration = SignedDuration::from_hours(24);
-/// … when it has gone on evenly for this long: NTP corrects a clock within minutes.
-const EVENLY: Duration = Duration::from_secs(60 * 60);
 /// It is written down this often.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -41,43 +36,8 @@ pub struct Witness {
 struct State {
     before: Duration,
     started: Duration,
-    latest: Timestamp,
-    /// The latest that a signature proved; says nothing of how long ago that was.
-    proved: Timestamp,
-    /// When `latest` was seen, of the clock that runs since boot.
-    seen: Duration,
-    /// Since when the wall clock has been far ahead: what both clocks said then.
-    ahead: Option<(Timestamp, Duration)>,
+    clock: Witnessed,
     written: Duration,
-}
-
-impl State {
-    fn floor(&self) -> Timestamp {
-        self.latest.max(self.proved)
-    }
-
-    /// What is believed of the wall clock at this moment.
-    fn judge(&mut self, wall: Timestamp, boot: Duration) -> Option<Timestamp> {
-        if self.floor().duration_since(wall) > CORRECTION {
-            return None;
-        }
-        let since = |then: Duration| SignedDuration::try_from(boot.saturating_sub(then)).unwrap_or_default();
-        let leap = wall.duration_since(self.latest) - since(self.seen);
-        if self.latest == Timestamp::UNIX_EPOCH || leap <= LEAP {
-            self.ahead = None;
-        } else {
-            let (first, then) = *self.ahead.get_or_insert((wall, boot));
-            if (wall.duration_since(first) - since(then)).abs() > CORRECTION {
-                self.ahead = Some((wall, boot));
-                return None;
-            }
-            if boot.saturating_sub(then) < EVENLY {
-                return None;
-            }
-        }
-        (self.latest, self.seen) = (self.latest.max(wall), boot);
-        Some(wall)
-    }
 }
 
 impl Witness {
@@ -99,10 +59,7 @@ impl Witness {
         let state_of = State {
             before: Duration::from_secs(written.uptime_seconds),
             started: now,
-            latest: written.latest,
-            proved: Timestamp::UNIX_EPOCH,
-            seen: now,
-            ahead: None,
+            clock: Witnessed::new(written.latest, now),
             written: now,
         };
         Ok(Self { dir: state.into(), writable: Roots::new([state])?, state: Mutex::new(state_of) })
@@ -121,8 +78,8 @@ impl Witness {
     pub fn now(&self) -> Result<Timestamp, String> {
         let wall = clock::wall();
         let mut state = self.lock();
-        let latest = state.floor();
-        state.judge(wall, clock::boottime()).ok_or_else(|| match latest > wall {
+        let latest = state.clock.floor();
+        state.clock.judge(wall, clock::boottime()).ok_or_else(|| match latest > wall {
             true => format!(
                 "the vault's clock says {wall} and it has seen {latest}: set the clock, or, if it was ahead then and is \
                  right now, remove {} and start the vault again",
@@ -137,8 +94,7 @@ impl Witness {
 
     /// A signature proved that it is at least this late.
     pub fn raise(&self, proved: Timestamp) {
-        let mut state = self.lock();
-        state.proved = state.proved.max(proved);
+        self.lock().clock.raise(proved);
     }
 
     /// Writes it down when it is time, or now.
@@ -154,7 +110,7 @@ impl Witness {
                 return Ok(());
             }
             state.written = now;
-            state.floor()
+            state.clock.floor()
         };
         let text = serde_json::json!(Written { schema: 1, uptime_seconds, latest }).to_string();
         self.writable.put(&Put::own(&self.dir.join(FILE), text.as_bytes(), 0o600))
@@ -167,6 +123,8 @@ impl Witness {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]
@@ -191,14 +149,10 @@ mod tests {
     fn a_clock_that_leaps_ahead_is_believed_after_an_hour_and_forgotten_when_it_comes_back() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let minutes = |n: u64| Duration::from_secs(60 * n);
-        let state = || State {
-            before: Duration::ZERO,
-            started: Duration::ZERO,
-            latest: at("2026-11-23T06:00:00Z"),
-            proved: at("2026-10-01T00:00:00Z"),
-            seen: Duration::ZERO,
-            ahead: None,
-            written: Duration::ZERO,
+        let state = || {
+            let mut clock = Witnessed::new(at("2026-11-23T06:00:00Z"), Duration::ZERO);
+            clock.raise(at("2026-10-01T00:00:00Z"));
+            clock
         };
         let mut back = state();
         for minute in 1..50 {
@@ -207,7 +161,7 @@ mod tests {
         }
         let right = at("2026-11-23T06:50:00Z");
         assert_eq!(back.judge(right, minutes(50)), Some(right), "NTP mended it, and nothing is left of it");
-        assert_eq!(back.latest, right);
+        assert_eq!(back.floor(), right);
 
         let mut off = state();
         let later = |minute: u64| at("2026-11-26T06:00:00Z") + minutes(minute);

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod bundles;
 pub mod calendar;
+pub mod clocks;
 pub mod duties;
 pub mod fault;
 pub mod fmt;

@@ -1,0 +1,171 @@
+//! What is believed of a clock: the agent's time floor (docs/decisions/0010) and what a vault has witnessed. Pure: what the
+//! clocks say is passed in.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// A clock that is ahead by more than this may be wrong, so it is believed only …
+const LEAP: SignedDuration = SignedDuration::from_hours(24);
+/// … when it has gone on evenly for this long since boot: NTP corrects a clock within minutes.
+const EVENLY: Duration = Duration::from_secs(60 * 60);
+/// A host's clock that is set back by less than this is being corrected and not wrong.
+const HOSTS_CORRECTION: SignedDuration = SignedDuration::from_secs(120);
+/// The same of a vault's.
+const VAULTS_CORRECTION: SignedDuration = SignedDuration::from_mins(5);
+/// How far a clock alone raises a floor at once where no signature bounds it: as long as a policy lasts.
+const LEAD: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Since when a clock has been far ahead: what it and the time since boot said then.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ahead(Option<(Timestamp, Duration)>);
+
+impl Ahead {
+    /// Has it been far ahead for long enough, without a jump of more than a correction?
+    fn is_even(&mut self, wall: Timestamp, boot: Duration, correction: SignedDuration) -> bool {
+        let (first, then) = *self.0.get_or_insert((wall, boot));
+        if (wall.duration_since(first) - passed(then, boot)).abs() > correction {
+            self.0 = Some((wall, boot));
+            return false;
+        }
+        boot.saturating_sub(then) >= EVENLY
+    }
+}
+
+fn passed(then: Duration, now: Duration) -> SignedDuration {
+    SignedDuration::try_from(now.saturating_sub(then)).unwrap_or(SignedDuration::MAX)
+}
+
+/// The floor of a host's time: never earlier than the latest that was signed or noted. It only rises.
+#[derive(Debug, Clone, Copy)]
+pub struct Floor {
+    floor: Timestamp,
+    /// The end of the signed policy in force.
+    until: Option<Timestamp>,
+    ahead: Ahead,
+}
+
+impl Floor {
+    /// The floor as it was kept; the epoch where there is none yet.
+    pub fn new(kept: Timestamp) -> Self {
+        Self { floor: kept, until: None, ahead: Ahead::default() }
+    }
+
+    /// Where it is.
+    pub fn at(&self) -> Timestamp {
+        self.floor
+    }
+
+    /// A signature proved this time.
+    pub fn raise(&mut self, proved: Timestamp) {
+        self.floor = self.floor.max(proved);
+    }
+
+    /// How long the signed policy in force lasts: no clock raises the floor beyond it.
+    pub fn bound(&mut self, until: Option<Timestamp>) {
+        self.until = until;
+    }
+
+    /// Takes note of the moment, as far as the clock is believed. `boot` is the time since boot.
+    pub fn note(&mut self, wall: Timestamp, boot: Duration) {
+        if wall.duration_since(self.floor) > LEAP && !self.ahead.is_even(wall, boot, HOSTS_CORRECTION) {
+            return;
+        }
+        let bound = match self.until {
+            Some(until) => until,
+            // Nothing is known that it could be measured by.
+            None if self.floor == Timestamp::UNIX_EPOCH => Timestamp::MAX,
+            None => self.floor.checked_add(LEAD).unwrap_or(Timestamp::MAX),
+        };
+        self.floor = self.floor.max(wall.min(bound));
+        self.ahead = Ahead::default();
+    }
+
+    /// The moment to decide by, and whether the clock is wrong: far before the floor. Then nothing new begins.
+    pub fn judge(&self, wall: Timestamp) -> (Timestamp, bool) {
+        (wall.max(self.floor), self.floor.duration_since(wall) > HOSTS_CORRECTION)
+    }
+}
+
+/// What a vault has seen of its clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Witnessed {
+    latest: Timestamp,
+    /// The latest that a signature proved; says nothing of how long ago that was.
+    proved: Timestamp,
+    /// When `latest` was seen, of the time since boot.
+    seen: Duration,
+    ahead: Ahead,
+}
+
+impl Witnessed {
+    /// As it was kept, seen at this time since boot; the epoch where nothing was.
+    pub fn new(latest: Timestamp, boot: Duration) -> Self {
+        Self { latest, proved: Timestamp::UNIX_EPOCH, seen: boot, ahead: Ahead::default() }
+    }
+
+    /// The latest that was seen or proved.
+    pub fn floor(&self) -> Timestamp {
+        self.latest.max(self.proved)
+    }
+
+    /// A signature proved this time.
+    pub fn raise(&mut self, proved: Timestamp) {
+        self.proved = self.proved.max(proved);
+    }
+
+    /// The wall time, unless it is far before what was seen or has leapt ahead of it: then nothing may begin, close or be
+    /// erased.
+    pub fn judge(&mut self, wall: Timestamp, boot: Duration) -> Option<Timestamp> {
+        if self.floor().duration_since(wall) > VAULTS_CORRECTION {
+            return None;
+        }
+        let leap = wall.duration_since(self.latest) - passed(self.seen, boot);
+        let known = self.latest != Timestamp::UNIX_EPOCH;
+        if known && leap > LEAP && !self.ahead.is_even(wall, boot, VAULTS_CORRECTION) {
+            return None;
+        }
+        self.ahead = Ahead::default();
+        (self.latest, self.seen) = (self.latest.max(wall), boot);
+        Some(wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FROM: i64 = 1_800_000_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(FROM + seconds).unwrap()
+    }
+
+    proptest! {
+        /// Whatever a clock does: no floor falls, and none passes the policy's end by a clock alone.
+        #[test]
+        fn no_clock_moves_a_floor_down_or_beyond_its_bound(
+            steps in prop::collection::vec((0u64..3000, -4_000_000i64..4_000_000, any::<bool>()), 1..80),
+        ) {
+            let until = at(90 * 86_400);
+            let mut floor = Floor::new(at(0));
+            floor.bound(Some(until));
+            let mut witnessed = Witnessed::new(at(0), Duration::ZERO);
+            let mut boot = 0;
+            for (passes, off, wrong) in steps {
+                boot += passes;
+                let right = at(i64::try_from(boot).unwrap());
+                let wall = if wrong { at(i64::try_from(boot).unwrap() + off) } else { right };
+                let before = (floor.at(), witnessed.floor());
+                floor.note(wall, Duration::from_secs(boot));
+                let said = witnessed.judge(wall, Duration::from_secs(boot));
+                prop_assert!(floor.at() >= before.0 && witnessed.floor() >= before.1);
+                prop_assert!(floor.at() <= until);
+                prop_assert!(said.is_none_or(|said| said == wall));
+                prop_assert!(floor.judge(wall).0 >= floor.at());
+            }
+        }
+    }
+}
