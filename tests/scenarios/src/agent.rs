@@ -122,12 +122,14 @@ impl Fleet {
     /// Kills the agent (SIGKILL) and keeps systemd from starting it again.
     ///
     /// # Errors
-    /// When the lab fails or an agent still runs.
+    /// When the lab fails or the agent still runs.
     pub fn kill_agent(&self) -> Result<()> {
         self.web1.put(NO_RESTART, b"[Service]\nRestart=no\n", "644")?;
         self.web1.must(&["systemctl", "daemon-reload"])?;
         self.web1.must(&["systemctl", "kill", "-s", "KILL", "tenure-agent"])?;
-        let gone = || self.web1.exec(&["pgrep", "-x", "tenure-agent"]).is_ok_and(|output| !output.ok());
+        // Jobs are of the same program and stay.
+        let is_active = ["systemctl", "is-active", "-q", "tenure-agent"];
+        let gone = || self.web1.exec(&is_active).is_ok_and(|output| !output.ok());
         wait_for("the end of the agent", SOON, gone).map(drop).map_err(Into::into)
     }
 

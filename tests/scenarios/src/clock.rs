@@ -18,6 +18,17 @@ pub fn shift(host: &Host, unit: &str, ahead: &str) -> Result<()> {
     restart(host, unit)
 }
 
+/// Shows every program that systemd starts from now on a clock that is so many days ahead.
+///
+/// # Errors
+/// When the lab fails.
+pub fn all_ahead(host: &Host, days: u32) -> Result<()> {
+    let ahead = format!("FAKETIME=+{days}d");
+    let preload = format!("LD_PRELOAD={FAKETIME}");
+    host.must(&["systemctl", "set-environment", &preload, &ahead, "FAKETIME_DONT_FAKE_MONOTONIC=1"])?;
+    Ok(())
+}
+
 /// Restarts it with the right clock.
 ///
 /// # Errors

@@ -11,6 +11,8 @@ pub mod controller;
 pub mod copies;
 pub mod fleet;
 pub mod forged;
+pub mod half_dump;
+pub mod held;
 pub mod killer;
 pub mod linked;
 pub mod operator;

@@ -12,7 +12,7 @@ use crate::agent::SOON;
 use crate::copies::{self, AMSTERDAM};
 use crate::fleet::{Fleet, HOSTS};
 use crate::operator::{DESK, DROP, ROOT};
-use crate::{Policy, Result};
+use crate::{Policy, Result, clock};
 
 /// Where the vault listens.
 pub const PORT: &str = "8022";
@@ -244,6 +244,23 @@ impl Vaulted {
         Ok(())
     }
 
+    /// Lets the clocks of web1 and vault1 be so many days ahead, for every program that systemd starts there, and starts
+    /// agent and vault anew. The vault is told to believe its clock, as a person does.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn ahead(&self, days: u32) -> Result<()> {
+        let Fleet { web1, vault1, .. } = &self.fleet;
+        self.kill_vault()?;
+        vault1.must(&["rm", "-f", "/var/lib/tenure-vault/clock.json"])?;
+        for host in [web1, vault1] {
+            clock::all_ahead(host, days)?;
+        }
+        self.start_vault()?;
+        web1.must(&["systemctl", "restart", "tenure-agent"])?;
+        Ok(())
+    }
+
     /// The end of the vault's journal.
     #[must_use]
     pub fn vault_journal(&self) -> String {
@@ -290,14 +307,23 @@ impl Vaulted {
         copies::restic(&self.fleet.web1, PORT, series, generation, words)
     }
 
+    /// Brings a policy (`renew`, `publish`) in which the nightly set's time is about to come; gives that time.
+    ///
+    /// # Errors
+    /// When it cannot be brought.
+    pub fn coming(&mut self, bring: impl FnOnce(&mut Self, &str) -> Result<()>) -> Result<String> {
+        let at = copies::coming(&self.fleet.web1, self.zone, 90)?;
+        bring(self, &at)?;
+        Ok(at)
+    }
+
     /// Brings a policy (`renew`, `publish`) in which the nightly set's time is about to come, and waits until its slots
     /// are filled without anybody's word.
     ///
     /// # Errors
     /// When they are not in time.
     pub fn scheduled(&mut self, bring: impl FnOnce(&mut Self, &str) -> Result<()>) -> Result<()> {
-        let at = copies::coming(&self.fleet.web1, self.zone, 90)?;
-        bring(self, &at)?;
+        let at = self.coming(bring)?;
         let told =
             wait_for("the nightly slots", RUN + RUN, || copies::filled(&self.fleet.web1, &at).len() == 2);
         told.map(drop).map_err(|why| format!("{why}\n{}", self.journals()).into())

@@ -3,3 +3,4 @@
 mod backup_faults;
 mod killed;
 mod lies;
+mod runs;
