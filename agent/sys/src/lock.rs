@@ -14,7 +14,18 @@ use crate::text;
 /// Held while it lives; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    /// None once it was handed on.
+    file: Option<File>,
+}
+
+impl Drop for Lock {
+    /// Lets go in so many words: a process that is being started holds copies of all files until it executes, and a lock
+    /// that goes by closing alone would live on in them (flock(2)).
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
 }
 
 /// Why the lock was not taken.
@@ -60,7 +71,7 @@ impl Lock {
         file.set_len(0).map_err(failed)?;
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
         writeln!(file, "{text}").map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file: Some(file) })
     }
 
     /// What the holder of a lock says; none when nobody holds it.
@@ -86,8 +97,8 @@ impl Lock {
 
     /// The locked file, to be inherited by a process that holds the lock from then on: the lock goes when the last of
     /// its holders has closed it.
-    pub fn into_file(self) -> File {
-        self._file
+    pub fn into_file(mut self) -> File {
+        self.file.take().expect("only this takes it out, and it ends the lock's life")
     }
 }
 
@@ -133,6 +144,8 @@ mod tests {
         let Err(LockError::Held { holder, pid, .. }) = Lock::take(&path) else { panic!("taken twice") };
         assert_eq!(pid, Some(std::process::id()));
         assert!(holder.starts_with(&format!("process {} (", std::process::id())), "{holder}");
+        // As in a child that was forked and has not executed yet.
+        let _copy = first.file.as_ref().expect("held").try_clone().expect("a copy");
         drop(first);
         Lock::take(&path).expect("free again");
     }

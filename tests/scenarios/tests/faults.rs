@@ -198,12 +198,16 @@ fn power_lost_during_a_trial_ends_in_the_old_state() -> Result<()> {
     fleet.web1.must(&["systemctl", "disable", "-q", "tenure-agent"])?;
     fleet.web1.kill()?;
     fleet.web1.start()?;
-    assert_eq!(
-        reach(&fleet.stranger, &fleet.web1, 5432, Family::V4)?,
-        Reach::Silent,
-        "nobody had confirmed it"
-    );
+    let reached = reach(&fleet.stranger, &fleet.web1, 5432, Family::V4)?;
+    assert_eq!(reached, Reach::Silent, "nobody had confirmed it: {}", booted(&fleet)?);
     all_held("logins", &fleet.login_differences())
+}
+
+/// What a host made of its boot, for the message of a test.
+fn booted(fleet: &Fleet) -> Result<String> {
+    let look = "systemctl --no-pager list-units 'tenure*' --all; journalctl --no-pager -b -o short-monotonic -u 'tenure*' | tail -n 40; \
+        ls -la --time-style=full-iso /var/lib/tenure; grep tenure /proc/mounts; nft list ruleset | head -n 40";
+    Ok(fleet.web1.sh(look)?.stdout)
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tenure_sys::clock;
 use tenure_sys::files::FileError;
 use tenure_sys::proc::{self, Process};
 
-use super::fault;
+use super::{fault, sock_diag};
 use crate::sockets::{self, Socket, State};
 
 /// A socket that is handed to one more process shows at the latest after this.
@@ -40,7 +40,11 @@ impl Listeners {
     /// JSON lines of [`Waiting`].
     pub(super) fn told(&self) -> PortResult<Vec<u8>> {
         let doing = |e: FileError| fault::file("listing the sockets that wait", &e);
-        let mut sockets = sockets::tcp().map_err(doing)?;
+        // A kernel that cannot be asked by state is read.
+        let mut sockets = match sock_diag::listening() {
+            Ok(sockets) => sockets,
+            Err(_) => sockets::tcp().map_err(doing)?,
+        };
         sockets.retain(|s| s.state == State::Listening);
         sockets.truncate(SOCKETS);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ mod netlink;
 pub mod nftables;
 mod recent;
 mod ruleset;
+mod sock_diag;
 mod sshd;
 pub mod watch;
 

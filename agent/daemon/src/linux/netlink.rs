@@ -1,4 +1,4 @@
-//! Netfilter netlink messages: their form (netlink(7), linux/netfilter/nfnetlink.h) and one socket to ask with.
+//! Netlink messages, mostly netfilter's: their form (netlink(7), linux/netfilter/nfnetlink.h) and one socket to ask with.
 
 use std::io;
 use std::time::Duration;
@@ -91,15 +91,22 @@ impl Writer {
         (family, resource): (u8, u16),
         attributes: impl FnOnce(&mut Self),
     ) {
+        self.plain(kind, flags, seq, |w| {
+            w.0.extend_from_slice(&[family, 0]);
+            w.0.extend_from_slice(&resource.to_be_bytes());
+            attributes(w);
+        });
+    }
+
+    /// A message of another family than netfilter's: only the netlink header is written for it.
+    pub(super) fn plain(&mut self, kind: u16, flags: u16, seq: u32, body: impl FnOnce(&mut Self)) {
         let start = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
         self.0.extend_from_slice(&kind.to_ne_bytes());
         self.0.extend_from_slice(&(flags | REQUEST).to_ne_bytes());
         self.0.extend_from_slice(&seq.to_ne_bytes());
         self.0.extend_from_slice(&[0; 4]);
-        self.0.extend_from_slice(&[family, 0]);
-        self.0.extend_from_slice(&resource.to_be_bytes());
-        attributes(self);
+        body(self);
         let length = u32::try_from(self.0.len() - start).expect("a message is far below 4 GiB");
         self.0[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
@@ -169,7 +176,7 @@ pub(super) struct Message<'a> {
     flags: u16,
     seq: u32,
     /// What follows the netlink header.
-    body: &'a [u8],
+    pub(super) body: &'a [u8],
 }
 
 impl<'a> Message<'a> {
@@ -257,10 +264,16 @@ pub(super) struct Asking {
 }
 
 impl Asking {
+    /// To ask netfilter.
     pub(super) fn open() -> Result<Self, NetlinkError> {
+        Self::open_to(NETLINK_NETFILTER)
+    }
+
+    /// To ask this part of the kernel (netlink(7), "Netlink families").
+    pub(super) fn open_to(protocol: isize) -> Result<Self, NetlinkError> {
         let doing = "open a netlink socket";
         let failed = |source| NetlinkError::Socket { doing, source };
-        let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed)?;
+        let mut socket = Socket::new(protocol).map_err(failed)?;
         socket.bind_auto().map_err(failed)?;
         sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(|e| failed(e.into()))?;
         Ok(Self { socket, seq: 0, buffer: Vec::with_capacity(DATAGRAM) })
@@ -275,12 +288,37 @@ impl Asking {
         flags: u16,
         family: u8,
         attributes: impl FnOnce(&mut Writer),
-        mut each: impl FnMut(&Message<'_>),
+        each: impl FnMut(&Message<'_>),
     ) -> Result<(), NetlinkError> {
         self.seq = self.seq.wrapping_add(1);
         let mut request = Writer::default();
         request.message(kind, flags, self.seq, (family, 0), attributes);
         self.send(doing, request.bytes())?;
+        self.replies(doing, flags, each)
+    }
+
+    /// The same for another family than netfilter's: `body` follows the netlink header.
+    pub(super) fn ask_plain(
+        &mut self,
+        doing: &'static str,
+        kind: u16,
+        flags: u16,
+        body: &[u8],
+        each: impl FnMut(&Message<'_>),
+    ) -> Result<(), NetlinkError> {
+        self.seq = self.seq.wrapping_add(1);
+        let mut request = Writer::default();
+        request.plain(kind, flags, self.seq, |w| w.append(body));
+        self.send(doing, request.bytes())?;
+        self.replies(doing, flags, each)
+    }
+
+    fn replies(
+        &mut self,
+        doing: &'static str,
+        flags: u16,
+        mut each: impl FnMut(&Message<'_>),
+    ) -> Result<(), NetlinkError> {
         let mut interrupted = false;
         loop {
             self.receive(doing)?;

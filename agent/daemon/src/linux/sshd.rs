@@ -8,7 +8,7 @@ use tenure_areas::port::{PortError, PortResult};
 use tenure_sys::clock;
 use tenure_sys::command::{Program, capture};
 
-use super::fault;
+use super::{fault, sock_diag};
 use crate::sockets::{self, State};
 
 /// How long it is waited for; a busy machine needs a second or two.
@@ -49,7 +49,7 @@ fn is_back(waited: Duration, before: &BTreeSet<u64>, now: &BTreeSet<u64>) -> boo
 
 /// The inodes of the sockets on which a process waits for connections.
 fn listening(pid: u32) -> BTreeSet<u64> {
-    let waiting = sockets::all().unwrap_or_default();
+    let waiting = sock_diag::listening().or_else(|_| sockets::tcp()).unwrap_or_default();
     let waiting: BTreeSet<u64> =
         waiting.iter().filter(|s| s.state == State::Listening).map(|s| s.inode).collect();
     sockets::inodes(pid).into_iter().map(|(_, inode)| inode).filter(|inode| waiting.contains(inode)).collect()
