@@ -333,6 +333,9 @@ fn file(disk: &Disk, of: GenerationId, part: &str) -> PathBuf {
     }
 }
 
+/// What it is, what it does to a generation's directory, and the words by which it is told.
+type Harm<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+
 #[test]
 fn what_rots_or_is_lost_between_seal_and_promotion_costs_the_older_copy_nothing() {
     let rot = |path: &Path| {
@@ -343,7 +346,7 @@ fn what_rots_or_is_lost_between_seal_and_promotion_costs_the_older_copy_nothing(
     };
     let lose = |path: &Path| fs::remove_file(path).unwrap();
     let cut = |path: &Path| fs::write(path, b"").unwrap();
-    let harms: [(&str, &dyn Fn(&Path), &str); 7] = [
+    let harms: [Harm<'_>; 7] = [
         ("pack", &rot, "is not what was accepted"),
         ("pack", &lose, "is not there"),
         ("pack", &cut, "has 0 bytes"),

@@ -27,7 +27,7 @@ pub use again::Again;
 pub use books::Books;
 pub use fault::Fault;
 pub use marker::claim;
-pub use opening::{Brought, Opened};
+pub use opening::{Brought, Closed, Opened};
 pub use place::beneath;
 pub use put::Incoming;
 pub use seal::{Signer, Taken};

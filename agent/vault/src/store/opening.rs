@@ -37,6 +37,9 @@ pub struct Brought {
     frozen: Frozen,
 }
 
+/// A series of which older dates were closed, with what was written down.
+pub type Closed = (Arc<Series>, Vec<Event>);
+
 /// A generation that takes objects.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -149,12 +152,7 @@ impl Store {
     ///
     /// # Errors
     /// A refusal, with nothing closed; or the disk.
-    pub fn close_before(
-        &self,
-        terms: &Terms,
-        open: &Open,
-        now: Timestamp,
-    ) -> Result<Option<(Arc<Series>, Vec<Event>)>, Fault> {
+    pub fn close_before(&self, terms: &Terms, open: &Open, now: Timestamp) -> Result<Option<Closed>, Fault> {
         let brought = Brought::check(open, &terms.recipients)?;
         let Some(series) = self.get(&open.slot.series) else { return Ok(None) };
         let events = close(&series, terms, open, &brought, now)?;

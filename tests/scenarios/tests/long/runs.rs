@@ -117,7 +117,7 @@ impl Runs {
             match held {
                 Some(held) => return Ok((begun, held)),
                 None => {
-                    eprintln!("{at:?} was missed, and is tried again");
+                    // The moment was missed: it is tried again.
                     let sealed = self.ended(&begun, RUN)?;
                     self.last.insert(series, begun.there);
                     assert!(sealed, "nothing was in its way: {}", self.v.journals());
