@@ -21,6 +21,20 @@ fn the_confirmed_ruleset_is_there_without_the_agent() -> Result<()> {
     let order = fleet.web1.must(&["systemctl", "show", "-P", "Before", "tenure-firewall.service"])?;
     assert!(order.contains("network-pre.target"), "{order}");
 
+    // Where systemd can make no mount namespace, as happens early in a boot, the ruleset is loaded all the same.
+    fleet
+        .web1
+        .sh("systemctl stop tenure-firewall; rm -rf /run/systemd/unit-root; touch /run/systemd/unit-root")?;
+    fleet.web1.must(&["nft", "flush", "ruleset"])?;
+    let agent = fleet.web1.exec(&["systemctl", "start", "tenure-agent"])?;
+    assert!(!agent.ok(), "systemd makes one: this shows nothing of the boot unit");
+    let loaded = fleet.web1.exec(&["systemctl", "start", "tenure-firewall"])?;
+    assert!(loaded.ok(), "{}\n{}", loaded.said(), fleet.journal());
+    assert_eq!(
+        rules(&fleet.web1.must(&["nft", "-s", "list", "table", "inet", "tenure"])?),
+        rules(&confirmed)
+    );
+    fleet.web1.sh("rm /run/systemd/unit-root; systemctl reset-failed tenure-agent")?;
     fleet.web1.must(&["systemctl", "enable", "-q", "--now", "tenure-agent"])?;
     fleet.await_rest()
 }
