@@ -11,7 +11,7 @@ use tenure_trust::text::shortened;
 use tenure_trust::{HostName, MachineRole, SeriesId, SetName, SlotTime, VaultName, neutral};
 
 /// The most characters of a machine's own words in one reason.
-const WORDS: usize = 160;
+const WORDS: usize = 300;
 
 /// Which machine in which role.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

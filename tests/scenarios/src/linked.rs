@@ -42,11 +42,22 @@ impl Vaulted {
     /// # Errors
     /// When anything of that does not hold.
     pub fn linked(topic: &str, recipients: &[String]) -> Result<Self> {
+        Self::linked_on(topic, recipients, None)
+    }
+
+    /// The same, with a disk of its own of so many megabytes for the store, if one is asked for.
+    ///
+    /// # Errors
+    /// As [`Vaulted::linked`].
+    pub fn linked_on(topic: &str, recipients: &[String], disk: Option<u32>) -> Result<Self> {
         let options = Options { packages: vec!["postgresql".into(), "restic".into()], keep: false };
         let fleet = Fleet::up_with(&format!("{topic}-{}", std::process::id()), &HOSTS, &options)?;
         vaulted::data(&fleet)?;
         fleet.make_chief()?;
         fleet.start_controller()?;
+        if let Some(megabytes) = disk {
+            fleet.vault1.disk(STORE, megabytes)?;
+        }
         install(&fleet.vault1)?;
         let roles = [
             (&fleet.web1, MachineRole::Host),

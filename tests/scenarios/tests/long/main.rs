@@ -3,4 +3,5 @@
 mod backup_faults;
 mod killed;
 mod lies;
+mod rows;
 mod runs;
