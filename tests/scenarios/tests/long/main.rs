@@ -1,7 +1,11 @@
-//! Scenarios that mostly wait, in one program so that they wait side by side.
+//! Scenarios that are long or mostly wait, in one program so that they run side by side.
 
+mod ansible;
+mod backup;
 mod backup_faults;
 mod killed;
 mod lies;
+mod linked;
+mod recovery;
 mod rows;
 mod runs;

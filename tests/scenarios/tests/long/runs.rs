@@ -10,6 +10,8 @@ use tenure_scenarios::Result;
 use tenure_scenarios::held::{Guard, Held, Moment};
 use tenure_scenarios::vaulted::{RUN, STORE, Vaulted};
 
+use crate::backup_faults::word;
+
 /// Where the step journals are.
 pub(crate) const JOBS: &str = "/var/lib/tenure/jobs";
 /// What each series has of its own, by turns: one series has a slot by hand a minute.
@@ -20,7 +22,7 @@ pub(crate) const SERIES: [(&str, &str); 4] = [
     ("web1/web1/server", "/srv/app/shared"),
 ];
 /// A moment that was missed is tried again so often.
-const TRIES: usize = 4;
+pub(crate) const TRIES: usize = 6;
 
 /// A run that goes on beside.
 #[derive(Debug)]
@@ -125,6 +127,20 @@ impl Runs {
             }
         }
         Err(format!("{at:?} was missed {TRIES} times").into())
+    }
+
+    /// The same at a moment of the vault's at which this is the last step that the host knows of; none when the vault had
+    /// answered before it stood still, which its own files do not tell: that run is through then.
+    pub(crate) fn stopped_after(&mut self, at: Stop<'_>, step: &str) -> Result<Option<(Begun, Held)>> {
+        let (begun, held) = self.stopped(at)?;
+        let lines = self.lines(&begun.run)?;
+        let last = lines.last().map(|line| word(&line.step));
+        if last == Some(step) {
+            return Ok(Some((begun, held)));
+        }
+        held.go_on()?;
+        self.sealed("a run that was let go on", &begun)?;
+        Ok(None)
     }
 
     fn guard(&self, at: Stop<'_>, series: &str) -> Result<Guard> {
