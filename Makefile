@@ -30,7 +30,9 @@ demo-down:
 	@tests/lab/lab.sh clean
 	@rm -rf $(TARGET)/demo
 
-# One profile and one target directory: clippy, then everything is compiled once and only run after that.
+# One profile and one target directory: clippy, then everything is compiled once and only run after that. Scenarios mostly
+# wait, for timers and for each other's hosts: three at once keep two cores busy.
+test: export RUST_TEST_THREADS ?= 3
 test:
 	@tests/lab/packages.sh test
 	cargo fmt --all --check

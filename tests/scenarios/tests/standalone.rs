@@ -1,5 +1,7 @@
 //! One host without a controller: `plan`, `apply` and `status` with a policy directory.
 
+use std::collections::BTreeSet;
+
 use tenure_lab::{Family, SshAs};
 use tenure_scenarios::agent::SET;
 use tenure_scenarios::fleet::MARIT;
@@ -83,13 +85,26 @@ fn it_is_refused_without_root_and_with_a_directory_that_others_can_write() -> Re
     Ok(())
 }
 
+/// On a terminal one line moves while one waits, and is wiped away before anything else is printed.
+fn moved(screen: &str) {
+    const WIPE: &str = "\r\u{1b}[2K";
+    let lines: BTreeSet<&str> = screen.split(WIPE).filter(|line| line.contains(" left; ")).collect();
+    let marks: BTreeSet<char> = lines.iter().filter_map(|line| line.chars().next()).collect();
+    assert!(marks.len() > 2, "the line of the trial stands still: {lines:?}\n{screen:?}");
+    let last = screen.rsplit(WIPE).next().unwrap_or_default();
+    assert!(last.contains("firewall") && last.contains("ssh_access"), "the line was not wiped: {screen:?}");
+    let moving = |c: char| ('\u{2800}'..='\u{28ff}').contains(&c);
+    assert!(!last.contains(moving), "the line moves on: {last:?}");
+}
+
 #[test]
 fn apply_without_a_daemon_tries_and_is_confirmed_from_a_new_session() -> Result<()> {
     let fleet = Fleet::up("apply")?;
     fleet.place_set(&fleet.usual())?;
     fleet.web1.must(&["sh", "-c", "mkdir -p /var/log/lab"])?;
-    let applying = fleet.web1.spawn(&["sh", "-c",
-        "tenure-agent apply --policy /etc/tenure/set --host web1 --confirm-within 30s >/var/log/lab/apply 2>&1; echo $? >/var/log/lab/status"])?;
+    let on_a_terminal = "TERM=xterm script -qefc 'exec tenure-agent apply --policy /etc/tenure/set --host web1 \
+                         --confirm-within 30s' /var/log/lab/apply >/dev/null 2>&1 </dev/null; echo $? >/var/log/lab/status";
+    let applying = fleet.web1.spawn(&["sh", "-c", on_a_terminal])?;
     tenure_lab::wait_for("the trial", tenure_scenarios::agent::SOON, || {
         reach(&fleet.stranger, &fleet.web1, 5432, Family::V4).is_ok_and(|r| r == Reach::Silent)
     })
@@ -108,6 +123,7 @@ fn apply_without_a_daemon_tries_and_is_confirmed_from_a_new_session() -> Result<
     })?;
     assert!(matches!(fleet.web1.get("/var/log/lab/status")?.trim(), "0" | "2"), "{}", said());
     drop(applying);
+    moved(&said());
     all_held("logins afterwards", &fleet.login_differences())?;
     let again = fleet.agent_json(&[&["plan"], HERE.as_slice()].concat())?;
     for area in again["areas"].as_array().into_iter().flatten() {
