@@ -24,7 +24,9 @@ pub(crate) use api::files;
 pub use guard::Person;
 pub use login::COOKIE;
 
-/// Headers of every answer: nothing may be framed, guessed, cached by others or loaded from elsewhere.
+/// Headers of every answer: nothing may be framed, guessed, cached by others or loaded from elsewhere. With another policy of
+/// referrers than to its own pages a browser would not say where our own forms come from (Fetch, "append a request Origin
+/// header": `null` for `no-referrer`), and [`guard::own_page`] would refuse them.
 const HEADERS: [(&str, &str); 9] = [
     (
         "content-security-policy",
@@ -33,7 +35,7 @@ const HEADERS: [(&str, &str); 9] = [
     ),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
+    ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
