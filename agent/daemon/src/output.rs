@@ -1,6 +1,6 @@
 //! The one place that prints for a person or a program: tables, lines, JSON, progress. Hostile text is made harmless here.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{ContentArrangement, Table};
@@ -10,6 +10,8 @@ use tenure_sys::text;
 
 /// Longest cell or line in characters.
 const LIMIT: usize = 2000;
+/// Columns: no table is squeezed into fewer.
+const NARROW: u16 = 20;
 
 static SERVICE: AtomicBool = AtomicBool::new(false);
 
@@ -54,7 +56,8 @@ impl Output {
         }
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        if !std::io::stdout().is_terminal() {
+        // No terminal, or one that does not know how wide it is, as a serial console.
+        if table.width().is_none_or(|columns| columns < NARROW) {
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
         table.set_header(header.iter().copied());

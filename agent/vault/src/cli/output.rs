@@ -1,6 +1,6 @@
 //! The one place that prints for a person or a program: tables, lines, JSON. Hostile text is made harmless here.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
@@ -8,6 +8,8 @@ use tenure_sys::text;
 
 /// Longest cell or line in characters.
 const LIMIT: usize = 2000;
+/// Columns: no table is squeezed into fewer.
+const NARROW: u16 = 20;
 
 /// How a command prints. Nothing is coloured.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +42,8 @@ impl Output {
         }
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        if !std::io::stdout().is_terminal() {
+        // No terminal, or one that does not know how wide it is, as a serial console.
+        if table.width().is_none_or(|columns| columns < NARROW) {
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
         table.set_header(header.iter().copied());
