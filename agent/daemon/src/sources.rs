@@ -25,9 +25,9 @@ pub struct Bundles {
     store: BundleStore,
     drop: PathBuf,
     host: HostName,
-    /// The offer that was looked at last, by size and time of its files, and what came of it: looking again at the very
-    /// same files would only write the same floor again.
-    seen: Option<(Offer, Result<Held, NotTaken>)>,
+    /// The offer that was taken last, by size and time of its files: looking again at the very same files would only write
+    /// the same floor again.
+    seen: Option<(Offer, Held)>,
     held: Option<Held>,
 }
 
@@ -95,18 +95,17 @@ impl PolicySource for Bundles {
             // Nothing is offered: what was taken stays, that is no fault.
             return Ok(held.clone());
         }
-        if let Some((seen, result)) = &self.seen
+        if let Some((seen, held)) = &self.seen
             && *seen == offer
         {
-            return result.clone();
+            return Ok(held.clone());
         }
-        let taken = self.store.offer::<HostPolicy>(&self.drop, now);
-        let result = taken.map(|o| Held::new(o.policy, self.from())).map_err(|e| not_taken(&e));
-        if let Ok(held) = &result {
-            self.held = Some(held.clone());
-        }
-        self.seen = Some((offer, result.clone()));
-        result
+        let taken = self.store.offer::<HostPolicy>(&self.drop, now).map_err(|e| not_taken(&e))?;
+        let held = Held::new(taken.policy, self.from());
+        self.held = Some(held.clone());
+        // A refusal is not kept: a full disk gets room, a clock is set right, and the same files may be taken then.
+        self.seen = Some((offer, held.clone()));
+        Ok(held)
     }
 
     fn admissions(&mut self, now: Timestamp) -> Result<Option<Admitted>, NotTaken> {

@@ -25,15 +25,23 @@ impl Fleet {
     /// When anything of that does not hold.
     pub fn signed(topic: &str) -> Result<Self> {
         let fleet = Self::up(topic)?;
-        fleet.make_operator("marit", "lab")?;
-        fleet.place_root("marit")?;
-        fleet.configure_signed()?;
-        fleet.sign("marit", &fleet.usual(), 1)?;
-        fleet.deliver()?;
-        fleet.start_agent()?;
-        fleet.confirm_soon()?;
-        fleet.await_rest()?;
+        fleet.enforce_signed()?;
         Ok(fleet)
+    }
+
+    /// Enforces marit's signed policy, version 1, confirms it and waits until nothing is left to do.
+    ///
+    /// # Errors
+    /// When anything of that does not hold.
+    pub fn enforce_signed(&self) -> Result<()> {
+        self.make_operator("marit", "lab")?;
+        self.place_root("marit")?;
+        self.configure_signed()?;
+        self.sign("marit", &self.usual(), 1)?;
+        self.deliver()?;
+        self.start_agent()?;
+        self.confirm_soon()?;
+        self.await_rest()
     }
 
     /// Brings up a fleet on which `policy` is enforced, confirmed by marit, and nothing is left to do.

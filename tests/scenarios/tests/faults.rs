@@ -213,12 +213,8 @@ fn booted(fleet: &Fleet) -> Result<String> {
     Ok(fleet.web1.sh(look)?.stdout)
 }
 
-#[test]
-fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
-    let fleet = Fleet::up("full")?;
-    fleet.web1.disk("/var/lib/tenure", 8)?;
-    fleet.web1.must(&["chmod", "700", "/var/lib/tenure"])?;
-    fleet.enforce(&fleet.usual())?;
+/// Fills the disk of the agent's state.
+fn fill(fleet: &Fleet) -> Result<()> {
     // Large files first, then small ones, until not even those fit: the file system frees reserves only after a while.
     let fill = "cd /var/lib/tenure; for n in 1 2 3; do cat /dev/zero >>full; sync; done; \
         for n in $(seq 200); do head -c 1000 /dev/zero >fill.$n.$0 || exit 0; done; sync";
@@ -232,6 +228,40 @@ fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
     .map_err(|why| {
         format!("{why}: {}", fleet.web1.must(&["df", "-k", "/var/lib/tenure"]).unwrap_or_default())
     })?;
+    Ok(())
+}
+
+const EMPTY: &str = "rm -f /var/lib/tenure/full /var/lib/tenure/fill.*";
+
+#[test]
+fn a_policy_that_a_full_disk_kept_out_is_taken_when_there_is_room() -> Result<()> {
+    let fleet = Fleet::up("room")?;
+    fleet.web1.disk("/var/lib/tenure", 8)?;
+    fleet.web1.must(&["chmod", "700", "/var/lib/tenure"])?;
+    fleet.enforce_signed()?;
+    fill(&fleet)?;
+    fleet.sign("marit", &fleet.usual(), 2)?;
+    fleet.deliver()?;
+    let status = || fleet.agent_json(&["status"]).unwrap_or_default();
+    wait_for("a word on the policy that was not taken", SOON, || {
+        status().to_string().contains("No space left on device")
+    })
+    .map_err(|why| format!("{why}: {:#}", status()))?;
+    assert_eq!(status()["board"]["policy"]["version"], 1, "{:#}", status());
+    // Nobody starts the agent again or touches what was delivered.
+    fleet.web1.sh(EMPTY)?;
+    wait_for("version 2", SOON * 2, || status()["board"]["policy"]["version"] == 2)
+        .map_err(|why| format!("{why}: {:#}", status()))?;
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
+    let fleet = Fleet::up("full")?;
+    fleet.web1.disk("/var/lib/tenure", 8)?;
+    fleet.web1.must(&["chmod", "700", "/var/lib/tenure"])?;
+    fleet.enforce(&fleet.usual())?;
+    fill(&fleet)?;
 
     // Drift is still restored.
     fleet.web1.must(&["nft", "flush", "ruleset"])?;
@@ -271,7 +301,7 @@ fn a_full_disk_stops_evidence_and_not_enforcement() -> Result<()> {
     all_held("logins on a full disk", &fleet.login_differences())?;
 
     // With space again everything goes on, and the chain says what was lost and is whole.
-    fleet.web1.must(&["sh", "-c", "rm -f /var/lib/tenure/full /var/lib/tenure/fill.*"])?;
+    fleet.web1.must(&["sh", "-c", EMPTY])?;
     let _applying = fleet.apply_beside()?;
     fleet.settle(Duration::from_secs(60))?;
     fleet.agent(&["evidence", "export", "--out", "/root/chain"])?;
