@@ -100,7 +100,7 @@ impl Link {
     /// `Transport`.
     pub fn typed(&self) -> Result<Typed<'_>, BackupError> {
         let stream = self.runtime.block_on(self.channel(SUBSYSTEM))?;
-        Ok(Typed::new(&self.runtime, stream))
+        Ok(Typed::new(&self.runtime, &self.handle, stream))
     }
 
     /// A view, for reading.

@@ -4,23 +4,27 @@ use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use russh::client;
+use russh::client::{self, Handle};
 use tenure_sys::clock;
 use tenure_trust::Object;
 use tenure_trust::vault_wire::{Answer, Request, frame, frame_length};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
-use super::{ANSWER, PIECE};
+use super::{ANSWER, PIECE, Pinned};
 use crate::engine::{ObjectSink, StoreError};
 use crate::error::BackupError;
 
 /// Bytes that are sent at once.
 const BLOCK: usize = 256 << 10;
 
+/// How often a write that waits looks whether the connection is still there.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// One channel: a question, its answer.
 pub struct Typed<'l> {
     runtime: &'l Runtime,
+    handle: &'l Handle<Pinned>,
     /// None only while it goes.
     stream: Option<russh::ChannelStream<client::Msg>>,
 }
@@ -40,8 +44,12 @@ impl std::fmt::Debug for Typed<'_> {
 }
 
 impl<'l> Typed<'l> {
-    pub(super) fn new(runtime: &'l Runtime, stream: russh::ChannelStream<client::Msg>) -> Self {
-        Self { runtime, stream: Some(stream) }
+    pub(super) fn new(
+        runtime: &'l Runtime,
+        handle: &'l Handle<Pinned>,
+        stream: russh::ChannelStream<client::Msg>,
+    ) -> Self {
+        Self { runtime, handle, stream: Some(stream) }
     }
 
     /// Asks; a refusal is an error.
@@ -93,9 +101,18 @@ impl<'l> Typed<'l> {
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
         let doing = "sending to the vault";
-        match tokio::time::timeout(PIECE, self.stream()?.write_all(bytes)).await {
-            Ok(sent) => sent.map_err(|e| BackupError::transport(doing, e)),
-            Err(_) => Err(BackupError::transport(doing, "it takes nothing any more")),
+        let handle = self.handle;
+        // A write that waits for room is not told when the connection ends.
+        let lost = async {
+            while !handle.is_closed() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            sent = self.stream()?.write_all(bytes) => sent.map_err(|e| BackupError::transport(doing, e)),
+            () = lost => Err(BackupError::transport(doing, "the connection is lost")),
+            () = tokio::time::sleep(PIECE) => Err(BackupError::transport(doing, "it takes nothing any more")),
         }
     }
 

@@ -56,7 +56,7 @@ fn after_each_fault_the_row_says_what_happened() -> Result<()> {
     let (_, lines) = newest(&v)?;
     assert!(matches!(lines.last().map(|line| &line.step), Some(RunStep::Dumped { .. })), "{lines:#?}");
     held.kill()?;
-    trying(&v, DEAD, &["vault", "waiting for the vault's answer"])?;
+    trying(&v, DEAD, &["vault", "see to the vault and the network"])?;
     drop(asked);
     wait_for("the vault to be started anew", SOON, || {
         vault1.exec(&["systemctl", "is-active", "-q", "tenure-vault"]).is_ok_and(|o| o.ok())
@@ -79,7 +79,7 @@ fn after_each_fault_the_row_says_what_happened() -> Result<()> {
     let (run, lines) = newest(&v)?;
     assert_eq!(starts(&lines), 2, "{run}: {lines:#?}");
     let failed = failures(&v)?;
-    for word in ["pg_restore", "no room", "waiting for the vault's answer"] {
+    for word in ["pg_restore", "no room", "see to the vault and the network"] {
         assert!(failed.iter().any(|why| why.contains(word)), "{word}: {failed:#?}");
     }
     v.fleet.await_reported()?;
