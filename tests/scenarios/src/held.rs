@@ -26,7 +26,7 @@ except OSError:
 
 def text(name):
     try:
-        with open(name) as file:
+        with open(name, errors='replace') as file:
             return file.read()
     except OSError:
         return ''

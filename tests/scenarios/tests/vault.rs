@@ -175,9 +175,18 @@ impl Vaulted {
         Ok(self.web1.exec(&words)?)
     }
 
-    /// Brings the whole and gives the view's path.
+    /// Brings the whole and gives the view's path. A slot by hand is a minute: one that is taken is waited out.
     fn must_bring(&self, series: &str, repository: &str) -> Result<String> {
-        let brought = self.bring(series, repository, None)?;
+        let mut brought = self.bring(series, repository, None)?;
+        if brought.said().contains("Refused(SlotTaken)") {
+            wait_for("the next slot by hand", SOON * 2, || match self.bring(series, repository, None) {
+                Ok(again) => {
+                    brought = again;
+                    !brought.said().contains("Refused(SlotTaken)")
+                }
+                Err(_) => false,
+            })?;
+        }
         match brought.ok() {
             true => Ok(brought.stdout.trim().to_owned()),
             false => Err(format!("{}\n{}", brought.said(), self.journal()).into()),
