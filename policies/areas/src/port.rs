@@ -50,7 +50,8 @@ pub enum Owner {
     Root,
     /// This uid or root.
     Uid(u32),
-    /// Anybody's (kernel files, inventory).
+    /// Anybody's, with any number of hard links: what counts whoever may write it (accounts, sshd's configuration, the
+    /// kernel's files).
     Any,
 }
 
@@ -129,7 +130,7 @@ pub struct Stat {
 
 /// Reads a host. Code that holds only this cannot write.
 pub trait HostRead {
-    /// The bytes of a regular file with one hard link and the given owner, at most `limit`.
+    /// The bytes of a regular file of the given owner, with one hard link unless it may be anybody's, at most `limit`.
     fn file(&self, path: &Beneath, owner: Owner, limit: usize) -> PortResult<Vec<u8>>;
     /// The entries of a directory, sorted by name, at most `limit`.
     fn dir(&self, path: &Beneath, limit: usize) -> PortResult<Vec<Entry>>;
@@ -232,12 +233,43 @@ pub enum Command {
     /// Asks the running sshd to read its configuration again and waits, for seconds at most, until it listens with what
     /// it has read; open sessions stay. Fails when it is not there then.
     SshdReload,
+    /// Gives one of the directories above the key files to root with mode 0755. Fails when it is none.
+    OpenDirectory {
+        /// Which.
+        which: KeyDirectory,
+    },
     /// Starts `tenure-agent job RUN` as a process of its own, which outlives the agent. Its specification stands in
     /// `/var/lib/tenure/jobs/RUN.json`. Refused while another job runs.
     StartJob {
         /// The run.
         run: tenure_trust::RunId,
     },
+}
+
+/// The directories that sshd passes on the way to our key files, as the account that logs in. No other one's mode is ever
+/// changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyDirectory {
+    /// The system's own: `/etc/ssh`.
+    System,
+    /// `/etc/ssh/tenure`.
+    Own,
+    /// `/etc/ssh/tenure/keys`.
+    Keys,
+}
+
+impl KeyDirectory {
+    /// All of them, from the top down.
+    pub const ALL: [Self; 3] = [Self::System, Self::Own, Self::Keys];
+    /// Where it is.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::System => "/etc/ssh",
+            Self::Own => "/etc/ssh/tenure",
+            Self::Keys => "/etc/ssh/tenure/keys",
+        }
+    }
 }
 
 /// A tracked connection in its original direction.

@@ -92,6 +92,32 @@ fn the_drop_in_and_the_keys_are_restored() -> Result<()> {
 }
 
 #[test]
+fn directories_that_keep_every_key_out_are_opened_again() -> Result<()> {
+    let fleet = Fleet::enforced("closed", Fleet::usual)?;
+    let mut wrong = Vec::new();
+    for path in ["/etc/ssh", "/etc/ssh/tenure", "/etc/ssh/tenure/keys"] {
+        for change in ["chmod -R og=", "chmod 775", "chown deploy"] {
+            let known = events(&fleet).len();
+            fleet.web1.must(&["sh", "-c", &format!("{change} {path}")])?;
+            let is_back = || {
+                fleet.web1.must(&["stat", "-c", "%a %u %g", path]).is_ok_and(|now| now.trim() == "755 0 0")
+            };
+            if let Err(why) = wait_for("the directory", SOON, is_back) {
+                wrong.push(format!("{change} {path}: {why}"));
+            }
+            let told = |e: &&Value| e["outcome"] == "restored" && e["finding"]["place"] == path;
+            if wait_for("an event", SOON, || events(&fleet).iter().skip(known).any(|e| told(&e))).is_err() {
+                wrong.push(format!("{change} {path}: no event"));
+            }
+            // What else the change has closed is back as well.
+            fleet.await_rest()?;
+            wrong.extend(fleet.login_differences().into_iter().map(|why| format!("{change} {path}: {why}")));
+        }
+    }
+    all_held("directories on the way to the keys", &wrong)
+}
+
+#[test]
 fn a_planted_key_is_reported_and_opens_nothing() -> Result<()> {
     let fleet = Fleet::enforced("planted", Fleet::usual)?;
     let known = events(&fleet).len();

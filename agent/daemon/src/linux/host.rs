@@ -71,7 +71,7 @@ impl HostRead for LinuxHost {
             Owner::Any => Vec::new(),
         };
         let of = if owner == Owner::Any { files::Owner::Anybody } else { files::Owner::OneOf(&owners) };
-        let expect = Expect { owner: of, limit: limit as u64, one_link: true };
+        let expect = Expect { owner: of, limit: limit as u64, one_link: owner != Owner::Any };
         let file = base(path)?.read(Path::new(&path.below), &expect).map_err(failed)?;
         if owner == Owner::Root && file.stat.mode & 0o022 != 0 {
             let why = format!("others than root can change it (mode {:04o})", file.stat.mode);
@@ -174,6 +174,13 @@ impl HostWrite for LinuxHost {
             }
             Command::SshdTest => run("testing sshd's configuration", &Program::new(SSHD, ["-t"])).map(drop),
             Command::SshdReload => sshd::reload(),
+            Command::OpenDirectory { which } => {
+                let path = Path::new(which.path());
+                // Its own root each: the system's directory is none below which anything else of ours is written.
+                Roots::new([path])
+                    .and_then(|roots| roots.open_dir(path, 0o755))
+                    .map_err(|e| fault::file("opening a directory of key files", &e))
+            }
             Command::StartJob { run } => jobs::start(run, &self.roots, &self.jobs),
         }
     }

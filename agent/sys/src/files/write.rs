@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid, fchmod, fchown, fsync, mkdirat, openat2,
-    renameat, renameat_with, unlinkat,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -96,10 +96,27 @@ impl Roots {
             return Err(FileError::BadMode { path: path.into(), mode });
         }
         let (dir, name) = self.place(path)?;
-        let failed = |e| FileError::io("make the directory", path, e);
         match mkdirat(&dir, &name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(FileError::io("make the directory", path, e)),
+        }
+        self.open_dir(path, mode)
+    }
+
+    /// Gives a directory that stands there to the program's own user, with this mode.
+    ///
+    /// # Errors
+    /// When there is none, or as `put`.
+    pub fn open_dir(&self, path: &Path, mode: u32) -> Result<(), FileError> {
+        if mode & !0o777 != 0 || mode & 0o022 != 0 {
+            return Err(FileError::BadMode { path: path.into(), mode });
+        }
+        let (dir, name) = self.place(path)?;
+        let failed = |e| FileError::io("open the directory", path, e);
+        let stat = statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        match Kind::of(stat.st_mode) {
+            Kind::Directory => {}
+            kind => return Err(FileError::WrongKind { path: path.into(), kind, wanted: Kind::Directory }),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = openat2(&dir, &name, flags, Mode::empty(), INSIDE).map_err(failed)?;

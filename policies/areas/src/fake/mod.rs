@@ -509,6 +509,7 @@ impl HostWrite for FakeHost {
                 state.sshd = next;
                 Ok(())
             }
+            Command::OpenDirectory { which } => state.files.open_directory(which.path()),
             Command::StartJob { run } => state.start_job(run),
         }
     }

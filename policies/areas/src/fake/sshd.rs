@@ -355,9 +355,21 @@ impl Door<'_> {
         let open = node.mode & 0o004 != 0 || (node.uid == account.uid && node.mode & 0o400 != 0);
         let strict = (node.uid == 0 || node.uid == account.uid) && node.mode & 0o022 == 0;
         match &node.kind {
-            NodeKind::File(bytes) if (open || account.uid == 0) && strict => Some(bytes.clone()),
+            NodeKind::File(bytes) if (open || account.uid == 0) && strict && self.passes(path, account) => {
+                Some(bytes.clone())
+            }
             _ => None,
         }
+    }
+
+    /// All directories above it are root's or the account's, can be changed by nobody else, and let the account pass.
+    fn passes(&self, path: &str, account: &Account) -> bool {
+        let above = path.match_indices('/').skip(1).map(|(at, _)| &path[..at]);
+        above.filter_map(|dir| self.files.get(dir)).all(|node| {
+            let own = node.uid == account.uid;
+            let lets = account.uid == 0 || node.mode & if own { 0o100 } else { 0o001 } != 0;
+            (node.uid == 0 || own) && node.mode & 0o022 == 0 && lets
+        })
     }
 
     fn admits(&self, key: &keys::KeyLine, addr: IpAddr) -> bool {

@@ -41,6 +41,8 @@ pub struct Facts {
     pub host: HostBits,
     /// Container engines' bridges.
     pub bridges: Vec<String>,
+    /// Does the kernel pass on packets that are not for this host, of either family?
+    pub passes_on: bool,
     /// Base chains of tables that neither are ours nor stand in the policy's `neighbours`.
     pub foreign: Vec<ForeignChain>,
     /// Ports where an SSH server listens that others can reach; only asked when a ruleset may go on trial.

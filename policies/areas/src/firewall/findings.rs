@@ -25,6 +25,10 @@ pub(super) fn standing(facts: &Facts) -> Vec<Finding> {
             facts.bridges.join(", ")
         );
         out.push(finding("forward-not-enforced", "hook forward", what, Weight::Note));
+    } else if facts.passes_on {
+        let what = "this host passes packets on for others (ip_forward), and the forward hook lets through only what the \
+                    policy's `containers` list: a VPN, a router or virtual machines behind it need a rule there";
+        out.push(finding("forwards-for-others", "hook forward", what, Weight::Note));
     }
     out
 }

@@ -320,6 +320,20 @@ fn containers_leave_the_forward_hook_alone_and_say_so() {
 }
 
 #[test]
+fn a_host_that_passes_packets_on_is_told_what_its_forward_hook_drops() {
+    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let host = FakeHost::debian();
+        let switch = format!("/proc/sys/net/{family}");
+        host.write_as(&switch, "1\n", 0, 0o644);
+        let report = turn(&host, &web());
+        assert_eq!((report.verdict, kinds(&report)), (Verdict::Pending, vec!["forwards-for-others"]));
+        assert_eq!(report.findings[0].weight, Weight::Note, "it is the policy's word all the same");
+        host.write_as(&switch, "0\n", 0, 0o644);
+        assert_eq!(kinds(&turn(&host, &web())), Vec::<&str>::new());
+    }
+}
+
+#[test]
 fn tables_of_others_are_findings_unless_named_as_neighbours() {
     let host = confirmed();
     let table = |name: &str| {

@@ -33,6 +33,7 @@ fn carry_out(step: &Step, host: &dyn HostWrite) -> PortResult<()> {
         | Step::Forget { path } => host.remove(path),
         Step::Test { .. } => host.tell(&Command::SshdTest),
         Step::Reload => host.tell(&Command::SshdReload),
+        Step::OpenDirectory { which } => host.tell(&Command::OpenDirectory { which: *which }),
     }
 }
 

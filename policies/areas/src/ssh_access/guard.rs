@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tenure_policy::resolved::Login;
 
 use super::config::Reading;
-use super::facts::{Facts, Managed};
+use super::facts::{Facts, Managed, Place};
 use super::plan::{key_path, management};
 use super::step::{DropIn, Step};
 use super::{DROP_IN, Desired, KEYS, beside, config, others, render, trial};
@@ -31,9 +31,10 @@ pub(super) fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Resul
             hint: format!("make `Include {}/*.conf` the first line of {}", config::DIRECTORY, config::MAIN),
         });
     }
-    // Once sshd reads our keys a directory that somebody opened is drift like any other: what can be restored is.
+    // Once sshd reads our keys a directory that somebody changed is drift like any other: what can be restored is.
+    let mends = |place: &&Place| plan.steps.iter().any(|step| step.opens(&place.path));
     if facts.reloaded.is_none()
-        && let Some(place) = facts.directories.first()
+        && let Some(place) = facts.directories.iter().find(|place| !mends(place))
     {
         return Err(Refusal {
             kind: "directory-untrusted".into(),

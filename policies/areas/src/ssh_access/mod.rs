@@ -64,7 +64,7 @@ impl AreaSpec for SshAccess {
         observe::first_look(host, desired)
     }
     fn plan(desired: &Desired, facts: &Facts, now: &Now) -> Plan<Step> {
-        trial::plan(desired, facts, now)
+        plan::passable(trial::plan(desired, facts, now), facts)
     }
     fn guard(desired: &Desired, plan: Plan<Step>, facts: &Facts) -> Result<Approved<Step>, Refusal> {
         guard::guard(desired, plan, facts)

@@ -198,8 +198,11 @@ impl<'a> Seer<'a> {
 }
 
 impl Seer<'_> {
-    fn system_file(&self, path: &str) -> Result<Vec<u8>, Unknown> {
-        let read = self.host.file(&Beneath::of(path), Owner::Root, PASSWD_LIMIT);
+    /// Read whoever may write it, as sshd does; that others may is told.
+    fn system_file(&mut self, path: &str) -> Result<Vec<u8>, Unknown> {
+        let at = Beneath::of(path);
+        self.writable_by_others(&at);
+        let read = self.host.file(&at, Owner::Any, PASSWD_LIMIT);
         read.map_err(|error| Unknown::from_port(format!("reading {path}"), &error))
     }
 

@@ -12,7 +12,7 @@ use super::render::{self, MODE};
 use super::step::{DropIn, Step, Undo};
 use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys, others};
 use crate::area::{Finding, Plan, Weight};
-use crate::port::{ManagedFile, ManagedPath};
+use crate::port::{KeyDirectory, ManagedFile, ManagedPath};
 
 mod asserted;
 
@@ -31,6 +31,19 @@ pub(super) fn enforce(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan<
     others::findings(facts, &mut out.findings);
     let steps = steps(desired, facts, &holding, puts, removals, drop_in);
     Plan { steps, findings: out.findings, pending: None }
+}
+
+/// Before anything else the directories above the keys are opened: one mode keeps every key out, and no trial is asked. The
+/// system's own is changed only where sshd reads our keys already.
+pub(super) fn passable(mut plan: Plan<Step>, facts: &Facts) -> Plan<Step> {
+    let reads = facts.reloaded.is_some();
+    if reads || plan.steps.iter().any(|step| matches!(step, Step::PutKeys { .. })) {
+        let closed = |which: &KeyDirectory| facts.directories.iter().any(|place| place.path == which.path());
+        let ours = |which: &KeyDirectory| reads || *which != KeyDirectory::System;
+        let open = KeyDirectory::ALL.into_iter().filter(closed).filter(ours);
+        plan.steps.splice(0..0, open.map(|which| Step::OpenDirectory { which }));
+    }
+    plan
 }
 
 /// Gives back what stood here before: first the configuration, then the keys that it no longer reads.

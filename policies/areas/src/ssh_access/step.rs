@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::port::{ManagedFile, ManagedPath};
+use crate::port::{KeyDirectory, ManagedFile, ManagedPath};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -14,6 +14,11 @@ pub enum Step {
     Keep {
         /// The file to write.
         file: ManagedFile,
+    },
+    /// Let sshd pass a directory again on its way to the key files.
+    OpenDirectory {
+        /// Which.
+        which: KeyDirectory,
     },
     /// Put an account's key file.
     PutKeys {
@@ -96,10 +101,18 @@ pub enum Undo {
     Remove(ManagedPath),
 }
 
+impl Step {
+    /// Does it open this directory?
+    pub(super) fn opens(&self, path: &str) -> bool {
+        matches!(self, Self::OpenDirectory { which } if which.path() == path)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Keep { file } => write!(f, "keep what stands here in {}", file.path.as_str()),
+            Self::OpenDirectory { which } => write!(f, "give {} to root, mode 0755", which.path()),
             Self::PutKeys { account, file, bridge: false } => {
                 write!(f, "write the keys of {account} to {}", file.path.as_str())
             }

@@ -270,30 +270,80 @@ fn a_configuration_that_does_not_read_the_drop_in_is_refused() {
     }
 }
 
+const CLOSED: [(u32, u32); 4] = [(0, 0o700), (0, 0o777), (7, 0o755), (0, 0o775)];
+
 #[test]
-fn directories_below_which_sshd_believes_no_key_are_refused() {
-    for (path, uid, mode) in [("/etc/ssh", 0, 0o777), ("/etc/ssh/tenure", 0, 0o700), (KEYS, 1000, 0o755)] {
+fn directories_below_which_sshd_believes_no_key_are_refused_at_first_and_our_own_opened() {
+    for (uid, mode) in CLOSED {
         let host = FakeHost::debian();
-        host.place(path, NodeKind::Dir, uid);
-        host.chmod(path, uid, mode);
+        host.place("/etc/ssh", NodeKind::Dir, uid);
+        host.chmod("/etc/ssh", uid, mode);
         let report = enforce(&host);
         let refusal = report.refusal.expect("refused");
         assert_eq!((refusal.kind.as_str(), host.writes()), ("directory-untrusted", 0));
-        assert!(refusal.what.contains(&format!("chmod 755 {path}")), "{}", refusal.what);
+        assert!(refusal.what.contains("chmod 755 /etc/ssh"), "{}", refusal.what);
+        // A first change that was killed when it had made the directory leaves one that nobody passes.
+        for path in ["/etc/ssh/tenure", KEYS] {
+            let host = FakeHost::debian();
+            host.place(path, NodeKind::Dir, uid);
+            host.chmod(path, uid, mode);
+            let report = proved_by(&host, &section(), MARIT);
+            assert_eq!(
+                (report.verdict, report.refusal),
+                (Verdict::Remediated, None),
+                "{path} {uid} {mode:o}"
+            );
+            assert!(host.lets_in("admin", MARIT, OFFICE), "{path} {uid} {mode:o}");
+        }
     }
+}
+
+#[test]
+fn directories_that_keep_every_key_out_are_opened_again() {
+    for path in ["/etc/ssh", "/etc/ssh/tenure", KEYS] {
+        for (uid, mode) in CLOSED {
+            let what = format!("{path} {uid} {mode:o}");
+            let host = enforced();
+            assert!(host.lets_in("admin", MARIT, OFFICE), "{what}");
+            host.place(path, NodeKind::Dir, uid);
+            host.chmod(path, uid, mode);
+            host.write_as(DROP_IN, "PasswordAuthentication yes\n", 0, 0o644);
+            assert!(!host.lets_in("admin", MARIT, OFFICE), "{what}");
+            let report = enforce(&host);
+            assert_eq!((report.verdict, report.refusal), (Verdict::Remediated, None), "{what}");
+            assert_eq!(found(&report.mended, "directory-untrusted").place, path);
+            assert_eq!(found(&report.mended, "drop-in-changed").place, DROP_IN, "{what}");
+            assert!(host.lets_in("admin", MARIT, OFFICE), "{what}");
+        }
+    }
+    // What is above is none of ours: it is told, and keeps nothing else from being restored.
     let host = enforced();
-    host.place(KEYS, NodeKind::Dir, 1000);
+    host.place("/etc", NodeKind::Dir, 0);
+    host.chmod("/etc", 0, 0o700);
     host.write_as(DROP_IN, "PasswordAuthentication yes\n", 0, 0o644);
     let report = enforce(&host);
-    assert_eq!(
-        found(&report.mended, "drop-in-changed").place,
-        DROP_IN,
-        "nobody switches the area off by a mode"
-    );
-    assert_eq!(
-        (report.verdict, found(&report.findings, "directory-untrusted").place.as_str()),
-        (Verdict::Drifted, KEYS)
-    );
+    assert_eq!(found(&report.mended, "drop-in-changed").place, DROP_IN);
+    assert_eq!(found(&report.findings, "directory-untrusted").place, "/etc");
+}
+
+#[test]
+fn who_may_write_the_accounts_or_links_to_them_does_not_switch_the_area_off() {
+    for path in ["/etc/passwd", "/etc/shadow"] {
+        for (uid, mode, links) in [(0, 0o664, false), (7, 0o644, false), (0, 0o640, true)] {
+            let host = enforced();
+            host.chmod(path, uid, mode);
+            if links {
+                host.hard_link(path);
+            }
+            host.write_as(DROP_IN, "PasswordAuthentication yes\n", 0, 0o644);
+            let report = enforce(&host);
+            let what = format!("{path} {uid} {mode:o} {links}");
+            assert_eq!(report.unknown, None, "{what}");
+            assert_eq!(found(&report.mended, "drop-in-changed").place, DROP_IN, "{what}");
+            let told = report.findings.iter().any(|f| f.kind == "untrusted-file" && f.place == path);
+            assert_eq!(told, !links, "{what}: {:#?}", report.findings);
+        }
+    }
 }
 
 #[test]

@@ -30,8 +30,8 @@ macro_rules! kinds {
 kinds!(QUERIES, query_kind, Query, 14:
     NftGeneration NftOwnTable NftSet NftChains NftChanges Flows Interfaces TcpListeners SshdEffective SshdJournal Packages PendingUpgrades Kernel
     Job);
-kinds!(COMMANDS, command_kind, Command, 7:
-    NftLoad NftRestore ConntrackWarm ConntrackDelete SshdTest SshdReload StartJob);
+kinds!(COMMANDS, command_kind, Command, 8:
+    NftLoad NftRestore ConntrackWarm ConntrackDelete SshdTest SshdReload OpenDirectory StartJob);
 
 /// Elements of a trial's live set may differ by so many seconds: the lab host needs time between two requests.
 const SLACK_S: u64 = 20;

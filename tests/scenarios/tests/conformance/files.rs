@@ -1,7 +1,7 @@
 //! Files, directories and links of every kind, read by every owner's rule, and managed files put and removed.
 
 use tenure_areas::fake::NodeKind;
-use tenure_areas::port::{Beneath, Owner};
+use tenure_areas::port::{Beneath, Command, KeyDirectory, Owner};
 
 use crate::script::Script;
 use crate::wire::Request;
@@ -159,6 +159,7 @@ fn managed(script: &mut Script) {
         script.remove(path);
         script.request(Request::Dir { path: Beneath::of(parent), limit: 10 });
     }
+    opened(script);
     let base = "/var/lib/tenure/conf";
     let shell = format!(
         "mkdir -p {base}/dir {base}/loose {base}/theirs; cd {base}; ln -s /etc/hostname link; mkfifo pipe
@@ -211,4 +212,51 @@ fn managed(script: &mut Script) {
     }
     script.put(&format!("{base}/setuid"), "mine", 0o4755);
     script.request(Request::Dir { path: Beneath::of(base), limit: 100 });
+}
+
+/// The directories above the key files are given back to root, through a way that is root's alone.
+fn opened(script: &mut Script) {
+    let all = |script: &mut Script| {
+        for which in KeyDirectory::ALL {
+            script.tell(Command::OpenDirectory { which });
+            script.request(Request::Stat(Beneath::of(which.path())));
+        }
+    };
+    script.situation("no directory of keys", "rm -rf /etc/ssh/tenure", |fake| {
+        fake.delete("/etc/ssh/tenure/keys");
+        fake.delete("/etc/ssh/tenure");
+    });
+    all(script);
+    script.situation("directories that keep sshd out", "mkdir -p /etc/ssh/tenure/keys", |fake| {
+        fake.place("/etc/ssh/tenure", NodeKind::Dir, 0);
+        fake.place("/etc/ssh/tenure/keys", NodeKind::Dir, 0);
+    });
+    for (uid, mode) in [(0, 0o700), (0, 0o777), (1002, 0o755)] {
+        for path in KeyDirectory::ALL.map(KeyDirectory::path) {
+            let shell = format!("chown {uid} {path}; chmod {mode:o} {path}");
+            script.situation(format!("{path} of {uid}, {mode:o}"), shell, move |fake| {
+                fake.place(path, NodeKind::Dir, uid);
+                fake.chmod(path, uid, mode);
+            });
+            // From the bottom up first: what others can change leads nowhere.
+            for which in KeyDirectory::ALL.into_iter().rev() {
+                script.tell(Command::OpenDirectory { which });
+            }
+            all(script);
+        }
+    }
+    let shell = "rmdir /etc/ssh/tenure/keys; ln -s /srv /etc/ssh/tenure/keys";
+    script.situation("a link in the place of the keys", shell, |fake| {
+        fake.delete("/etc/ssh/tenure/keys");
+        fake.place("/etc/ssh/tenure/keys", NodeKind::Symlink("/srv".into()), 0);
+    });
+    all(script);
+    script.situation("a file in its place", "rm /etc/ssh/tenure/keys; echo >/etc/ssh/tenure/keys", |fake| {
+        fake.write_as("/etc/ssh/tenure/keys", "\n", 0, 0o644);
+    });
+    all(script);
+    script.situation("nothing there again", "rm -r /etc/ssh/tenure", |fake| {
+        fake.delete("/etc/ssh/tenure/keys");
+        fake.delete("/etc/ssh/tenure");
+    });
 }
