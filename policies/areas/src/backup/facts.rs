@@ -10,7 +10,7 @@ use super::schedule::{Known, Ledger, What};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// Slots that something is known of, newest first; 40 days and [`SLOTS`] at most.
+    /// Slots that something is known of, newest first; 40 days before the newest copy and [`SLOTS`] at most.
     pub slots: Vec<SlotFact>,
     /// The last drills, newest first; at most [`DRILLS`].
     pub drills: Vec<DrillFact>,
@@ -36,7 +36,7 @@ pub struct Facts {
 pub const SLOTS: usize = 400;
 /// Drills in the facts at most.
 pub const DRILLS: usize = 20;
-/// Slots are remembered for so many days.
+/// Slots are remembered for so many days, counted back from the newest copy.
 pub const REMEMBERED_DAYS: i64 = 40;
 
 /// A slot and what became of it.

@@ -120,7 +120,11 @@ pub(super) fn memory(desired: &Scheduled, facts: &Facts, now: Timestamp) -> Vec<
         .collect();
     since.sort();
     since.dedup();
-    let oldest = desired.zone.date_of(now).checked_sub(REMEMBERED_DAYS.days());
+    // A clock that is ahead makes no copy old: only the days of copies that the vault took since do.
+    let sealed = facts.slots.iter().filter(|fact| matches!(fact.state, SlotState::Sealed(_)));
+    let newest = sealed.map(|fact| fact.slot.date).max();
+    let today = desired.zone.date_of(now);
+    let oldest = newest.map_or(today, |newest| newest.min(today)).checked_sub(REMEMBERED_DAYS.days());
     let young = |slot: &SlotId| oldest.as_ref().is_ok_and(|oldest| slot.date >= *oldest);
     let mut slots: Vec<SlotFact> = Vec::new();
     for fact in facts.slots.iter().filter(|fact| young(&fact.slot)) {

@@ -1,5 +1,6 @@
 //! The area against the fake host: days with runs, interruptions, requests, refusals and hostile files.
 
+use jiff::SignedDuration;
 use tenure_policy::bundles::{SeriesSection, VaultPlace};
 use tenure_policy::resolved::Mode;
 use tenure_trust::{HostName, Owner, SeriesId, SetName, TenantId, VaultName};
@@ -157,6 +158,26 @@ fn what_was_opened_can_be_sealed_until_its_date_closes_and_no_longer() {
     assert!(report.done.iter().all(|d| !d.step.starts_with("go on")), "{report:#?}");
     let host_slot = states(&host).into_iter().find(|(slot, _)| slot == "web1/web1/server 11:00").unwrap();
     assert_eq!(host_slot.1, "failed: it was interrupted and could not go on in time");
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_for_a_moment_forgets_no_copy() {
+    let host = host_since("2026-11-22T10:30:00Z");
+    for _ in 0..2 {
+        let _ = turn(&host);
+        host.end_job(None);
+    }
+    let known = states(&host);
+    assert_eq!(known.iter().filter(|(_, word)| word == "sealed").count(), 2, "{known:?}");
+    // 09:00 two months later: no window is open, and the files of old runs go.
+    let right = host.now();
+    let hours = SignedDuration::from_hours(60 * 24 - 3);
+    let ahead = Now { wall: right.wall.checked_add(hours).unwrap(), ..right };
+    let report = pass::<Backup>(&scheduled(), Mode::Enforce, &host, &host, &|| ahead.clone());
+    assert!(report.done.iter().all(|done| done.step.starts_with("remove the files")), "{report:#?}");
+    assert!(host.all_files().keys().all(|path| !path.contains("/jobs/2026")), "only the memory is left");
+    assert_eq!(states(&host), known, "NTP set it right");
+    assert_eq!((turn(&host).verdict, host.running_job()), (Verdict::Compliant, None), "nothing runs again");
 }
 
 #[test]
