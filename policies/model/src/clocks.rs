@@ -167,5 +167,70 @@ mod tests {
                 prop_assert!(floor.judge(wall).0 >= floor.at());
             }
         }
+
+        /// Far ahead for less than an hour, however often it is looked at: nothing follows it, and nothing is left of it.
+        #[test]
+        fn what_is_mended_within_the_hour_leaves_nothing_behind(
+            off in 2 * 86_400i64..3_000_000_000,
+            looks in prop::collection::btree_set(1u64..3600, 1..40),
+            after in 1u64..80_000,
+        ) {
+            let (mut floor, mut witnessed) = (Floor::new(at(0)), Witnessed::new(at(0), Duration::ZERO));
+            let first = *looks.first().unwrap();
+            for boot in looks {
+                let wall = at(off + i64::try_from(boot).unwrap());
+                floor.note(wall, Duration::from_secs(boot));
+                prop_assert_eq!((floor.at(), floor.judge(wall)), (at(0), (wall, false)));
+                prop_assert_eq!(witnessed.judge(wall, Duration::from_secs(boot)), None);
+                prop_assert_eq!(witnessed.floor(), at(0));
+            }
+            let boot = Duration::from_secs(3600 + after);
+            let right = at(i64::try_from(3600 + after).unwrap());
+            prop_assert_eq!(floor.judge(right), (right, false));
+            floor.note(right, boot);
+            prop_assert_eq!((floor.at(), witnessed.judge(right, boot)), (right, Some(right)));
+            // Each leap is waited for anew.
+            let again = at(off + i64::try_from(first + 3600 + after).unwrap());
+            floor.note(again, boot + Duration::from_secs(first));
+            prop_assert_eq!(floor.at(), right);
+            prop_assert_eq!(witnessed.judge(again, boot + Duration::from_secs(first)), None);
+        }
+
+        /// Far ahead for an even hour: it is believed, and when it comes back it is wrong until its time has come. A person
+        /// who removes what was kept ends that at once.
+        #[test]
+        fn what_went_on_for_an_hour_is_believed_until_its_time_comes(
+            off in 2 * 86_400i64..80 * 86_400,
+            lasts in 3600u64..200_000,
+            back in 400i64..86_400,
+        ) {
+            let until = at(90 * 86_400);
+            let mut floor = Floor::new(at(0));
+            floor.bound(Some(until));
+            let mut witnessed = Witnessed::new(at(0), Duration::ZERO);
+            for boot in [0, lasts] {
+                let wall = at(off + i64::try_from(boot).unwrap());
+                floor.note(wall, Duration::from_secs(boot));
+                let believed = witnessed.judge(wall, Duration::from_secs(boot));
+                prop_assert_eq!(believed.is_some(), boot == lasts);
+            }
+            let top = off + i64::try_from(lasts).unwrap();
+            let floors = (floor.at(), witnessed.floor());
+            prop_assert_eq!(floors, (at(top).min(until), at(top)));
+            let right = top - off + back;
+            let boot = Duration::from_secs(lasts) + Duration::from_secs(back.unsigned_abs());
+            prop_assert_eq!(floor.judge(at(right)), (floors.0, true));
+            prop_assert_eq!(witnessed.judge(at(right), boot), None);
+            floor.note(at(right), boot);
+            prop_assert_eq!((floor.at(), witnessed.floor()), floors, "it only rises");
+            // Corrections of so much are no fault.
+            let reached = (floors.0.as_second() - FROM - 120, top - 300);
+            prop_assert_eq!(floor.judge(at(reached.0)), (floors.0, false));
+            let boot = Duration::from_secs(reached.1.unsigned_abs());
+            prop_assert_eq!(witnessed.judge(at(reached.1), boot), Some(at(reached.1)));
+            let mut new = Witnessed::new(Timestamp::UNIX_EPOCH, boot);
+            prop_assert_eq!(new.judge(at(right), boot), Some(at(right)));
+            prop_assert_eq!(Floor::new(Timestamp::UNIX_EPOCH).judge(at(right)), (at(right), false));
+        }
     }
 }
