@@ -356,6 +356,10 @@ fn what_the_disk_lost_is_set_aside_and_the_old_copy_stays_until_a_whole_one_come
     sim.to(week(5).checked_add(2.days()).unwrap(), 5, 0);
     let due = sim.ring.due(&rules(), sim.now, None, &Looked::default());
     assert_eq!(due.wants.len(), 2, "{due:?}");
+    let mut stale = Looked::default();
+    stale.note(due.wants[0], Hash::of(b"another seal"), Found::Whole);
+    let asked = sim.ring.due(&rules(), sim.now, None, &stale);
+    assert_eq!(asked, due, "what was found holds for the seal up to which it was looked at");
     let mut looked = Looked::default();
     looked.note(due.wants[1], sim.seal_of(due.wants[1]), Found::Whole);
     sim.take(&due.events);
