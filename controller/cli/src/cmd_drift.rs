@@ -1,5 +1,7 @@
-//! `tenure drift`: what is not as the policy says on which host, and what was mended, with who did it where the kernel told.
+//! `tenure drift`: what is not as the policy says on which host, what was mended, and what differed before, with who did
+//! it where the kernel told.
 
+use tenure_obligations::history;
 use tenure_obligations::say::{self, Saying};
 use tenure_obligations::view::{DriftRow, DriftView};
 
@@ -46,6 +48,45 @@ pub(crate) fn lines(view: &DriftView) -> Vec<String> {
     }
     let open = view.drift.iter().filter(|row| !row.mended).count();
     lines.push(format!("{open} not as the policy says, {} mended", view.drift.len() - open));
+    lines.extend(past(view, &saying));
+    lines
+}
+
+/// What older records tell, the newest first.
+fn past(view: &DriftView, saying: &Saying) -> Vec<String> {
+    if view.history.is_empty() {
+        return Vec::new();
+    }
+    let (shown, older) = history::shown(&view.history);
+    let mut table =
+        Table::new(&["DONE", "HOST", "AREA", "SEEN", "RECEIVED", "WHERE", "WHAT", "WHO", "EVIDENCE"]);
+    for row in shown {
+        for said in row.said() {
+            let done = match said.mended {
+                Some(true) => "mended",
+                Some(false) => "reported only",
+                None => "",
+            };
+            table.row([
+                done.to_owned(),
+                row.host.to_string(),
+                say::text(&row.area),
+                row.seen(saying),
+                saying.moment(row.received_at),
+                said.place,
+                said.what,
+                said.who,
+                row.record.to_string(),
+            ]);
+        }
+    }
+    let head =
+        format!("What differed before, the last {} of each host as its own records tell it:", history::KEPT);
+    let mut lines = vec![String::new(), head];
+    lines.extend(table.lines());
+    if older > 0 {
+        lines.push(format!("{older} records more: --json has them"));
+    }
     lines
 }
 
@@ -53,5 +94,50 @@ fn who(row: &DriftRow) -> String {
     match &row.by {
         Some(actor) => format!("pid {} {}", actor.pid, say::text(&actor.comm)),
         None => "not told".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JUDGEMENT: &str = include_str!("../../server/tests/judgement.json");
+
+    fn view() -> DriftView {
+        serde_json::from_str(JUDGEMENT).unwrap()
+    }
+
+    #[test]
+    fn what_was_mended_long_ago_stands_below_with_who_and_the_record() {
+        let lines = lines(&view());
+        let at = lines.iter().position(|line| line.starts_with("What differed before, the last 20")).unwrap();
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let below: Vec<String> = lines[at + 1..].iter().map(|line| words(line)).collect();
+        assert_eq!(
+            below,
+            [
+                "DONE HOST AREA SEEN RECEIVED WHERE WHAT WHO EVIDENCE",
+                "mended web1 firewall today 13:58 today 13:58 table inet tenure the table is gone pid 4711 nft web1#150",
+                "reported only web1 ssh_access 21 Nov 18:30, 3 times since 20 Nov 09:00 21 Nov 18:30 \
+                 /etc/ssh/sshd_config.d/00-tenure.conf not as the policy says: PasswordAuthentication yes not told \
+                 web1#140",
+                "web1 ssh_access 21 Nov 18:30, 3 times since 20 Nov 09:00 21 Nov 18:30 – 2 findings more: the record \
+                 has them – web1#140",
+                "web1 ssh_access 21 Nov 18:30, 3 times since 20 Nov 09:00 21 Nov 18:30 – reload sshd: exit 1 – web1#140",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_history_ends_with_how_much_is_left_out_and_a_controller_of_before_has_none() {
+        let mut view = view();
+        let one = view.history[0].clone();
+        view.history = vec![one; history::KEPT + 7];
+        let last = lines(&view).pop().unwrap();
+        assert_eq!(last, "7 records more: --json has them");
+        let mut value = serde_json::to_value(&view).unwrap();
+        value.as_object_mut().unwrap().remove("history").unwrap();
+        let older: DriftView = serde_json::from_value(value).unwrap();
+        assert!(lines(&older).iter().all(|line| !line.contains("before")));
     }
 }

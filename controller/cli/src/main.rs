@@ -102,7 +102,12 @@ enum Command {
     Hosts(cmd_hosts::Args),
     /// Show the week of copies, as host and vault agree on them
     Backups(cmd_backups::Args),
-    /// List what is not as the policy says, and who did it
+    /// List what is not as the policy says and what differed before, and who did it
+    ///
+    /// First what the hosts' newest records tell. Then the history, as the hosts' own records tell it: the last 20 of each
+    /// host that differed, mended or only reported, also when newer records say that all is well. Records of one area that
+    /// tell the same one after the other are one row, which says how many there were. --json has all rows, with the hash
+    /// of each record. Exit 2 while something is not as the policy says; the history changes no exit code.
     Drift(cmd_drift::Args),
     /// List how long security updates wait
     Patches(cmd_patches::Args),

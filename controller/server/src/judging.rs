@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tenure_obligations::history::PastDrift;
 use tenure_obligations::input::{ChainFinding, Content};
 use tenure_obligations::view::Judgement;
 use tenure_obligations::{Change, Input, Newest, RecordRef, Reported, Standing, carry, judge};
@@ -73,8 +74,9 @@ impl Judging {
         };
         *turn = Some(kept);
         let (machines, series) = (machines(app, access).await?, app.store.series_since(access).await?);
+        let history = app.store.drift_history(access).await?;
         let now = app.now();
-        let work = move || judged(&set, (&machines, &series), now, &before);
+        let work = move || judged(&set, (&machines, &series, &history), now, &before);
         let (judgement, changes) =
             tokio::task::spawn_blocking(work).await.map_err(|_| NotJudged::Ended)??;
         for line in told(&changes) {
@@ -162,7 +164,7 @@ type Machines = BTreeMap<(HostName, MachineRole), Reported>;
 
 fn judged(
     set: &Set,
-    (machines, series_since): (&Machines, &SeriesSince),
+    (machines, series_since, history): (&Machines, &SeriesSince, &[PastDrift]),
     now: Timestamp,
     before: &[Standing],
 ) -> Result<(Judgement, Vec<Change>), NotJudged> {
@@ -177,6 +179,7 @@ fn judged(
         machines,
         issued: Some(set.index.issued),
         series_since,
+        history,
         now,
     };
     let mut judgement = judge(&input)?;

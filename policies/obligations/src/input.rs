@@ -14,6 +14,7 @@ use tenure_trust::{
     AreaName, Epoch, Hash, HostName, MachineRole, PolicyVersion, SeriesId, SlotId, VerdictTag,
 };
 
+use crate::history::PastDrift;
 use crate::state::RecordRef;
 
 /// Everything that a judgement rests on.
@@ -33,6 +34,8 @@ pub struct Input<'a> {
     pub issued: Option<Timestamp>,
     /// Since when a series is in the policy, where that is known: slots before are not expected.
     pub series_since: &'a BTreeMap<SeriesId, Timestamp>,
+    /// Drift that records told of, older ones too.
+    pub history: &'a [PastDrift],
     /// The controller's clock.
     pub now: Timestamp,
 }

@@ -18,7 +18,7 @@ use crate::reason::{Machine, Reason};
 use crate::state::{Counts, Obligation, RecordRef, State};
 use crate::vaults::vault_seen;
 use crate::view::{Head, Judgement};
-use crate::{grid, rows};
+use crate::{grid, history, rows};
 
 /// Judges. The order in which anything stands in the input changes nothing.
 ///
@@ -47,6 +47,7 @@ pub fn judge(input: &Input<'_>) -> Result<Judgement, CalendarError> {
         hosts: rows::hosts(&context),
         backups: grid::grid(&context),
         drift: rows::drift(&context),
+        history: history::newest(input),
         patches: rows::patches(&context),
     })
 }

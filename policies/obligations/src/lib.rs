@@ -9,6 +9,7 @@ mod copies;
 mod counted;
 mod drills;
 mod grid;
+pub mod history;
 pub mod input;
 mod judge;
 mod offhost;

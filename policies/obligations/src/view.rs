@@ -9,6 +9,7 @@ use tenure_areas::pass::Verdict;
 use tenure_trust::enrol::IngestFinding;
 use tenure_trust::{FleetName, HostName, Owner, PolicyVersion, SetName, SlotTime, VaultName};
 
+use crate::history::PastDrift;
 use crate::reason::Reason;
 use crate::state::{Counts, Obligation, RecordRef, State};
 
@@ -25,6 +26,8 @@ pub struct Judgement {
     pub backups: Backups,
     /// What is not as the policy says.
     pub drift: Vec<DriftRow>,
+    /// What records told of drift, the newest of each host, also when newer records say that all is well.
+    pub history: Vec<PastDrift>,
     /// How current each host's software is.
     pub patches: Vec<PatchRow>,
 }
@@ -78,6 +81,9 @@ pub struct DriftView {
     pub head: Head,
     /// The rows.
     pub drift: Vec<DriftRow>,
+    /// What records told of drift, the newest of each host, newest first. A controller of before says nothing of it.
+    #[serde(default)]
+    pub history: Vec<PastDrift>,
 }
 
 /// Answer of `GET /api/v1/patches`.
@@ -110,7 +116,7 @@ impl Judgement {
 
     /// The drift.
     pub fn drift_view(&self) -> DriftView {
-        DriftView { head: self.head.clone(), drift: self.drift.clone() }
+        DriftView { head: self.head.clone(), drift: self.drift.clone(), history: self.history.clone() }
     }
 
     /// The patches.

@@ -4,11 +4,12 @@
 mod fleet;
 
 use fleet::{Fleet, at, host, sunday};
+use tenure_obligations::history::{PastDrift, Told};
 use tenure_obligations::input::{Content, HostSince};
-use tenure_obligations::{Evidence, State};
+use tenure_obligations::{Evidence, RecordRef, State};
 use tenure_trust::vault_pages::{page_area, page_hash};
 use tenure_trust::vault_wire::VaultFacts;
-use tenure_trust::{AreaName, Hash, MachineRole, Seq};
+use tenure_trust::{AreaName, Epoch, Hash, MachineRole, Seq};
 
 /// The same facts as head and pages, one series each, as a vault with many records them: pages first.
 fn paged(fleet: &mut Fleet) -> Vec<AreaName> {
@@ -101,4 +102,42 @@ fn a_host_cannot_claim_that_it_is_expected_of_it_only_from_now_on() {
     assert_eq!(fleet.state("backup.nightly"), State::Due);
     handed_on(&mut fleet, at("2026-11-22T01:00:00Z"));
     assert_eq!(fleet.state("backup.nightly"), State::Overdue);
+}
+
+/// A record of this host that told of drift.
+fn past(name: &str, seq: u64, received: &str) -> PastDrift {
+    let record = RecordRef {
+        host: host(name),
+        role: MachineRole::Host,
+        epoch: Epoch(1),
+        seq: Seq(seq),
+        hash: Hash::of(name.as_bytes()),
+    };
+    PastDrift {
+        host: host(name),
+        area: "firewall".into(),
+        times: 1,
+        first_at: at(received),
+        observed_at: at(received),
+        received_at: at(received),
+        told: Told::default(),
+        record,
+    }
+}
+
+#[test]
+fn the_newest_drift_of_each_host_of_the_book_is_shown_in_whatever_order_it_came() {
+    let mut fleet = Fleet::in_order(sunday());
+    fleet.history = (1..=30).map(|seq| past("web1", seq, "2026-11-22T12:00:00Z")).collect();
+    fleet.history.push(past("vault1", 7, "2026-11-22T11:00:00Z"));
+    fleet.history.push(past("gone1", 8, "2026-11-22T12:30:00Z"));
+    let mut expected: Vec<_> = (11..=30).rev().map(|seq| (host("web1"), Seq(seq))).collect();
+    expected.push((host("vault1"), Seq(7)));
+    let shown = |fleet: &Fleet| -> Vec<_> {
+        let view = fleet.judge().drift_view();
+        view.history.into_iter().map(|row| (row.host, row.record.seq)).collect()
+    };
+    assert_eq!(shown(&fleet), expected);
+    fleet.history.reverse();
+    assert_eq!(shown(&fleet), expected);
 }

@@ -134,6 +134,7 @@ impl Fleet {
             machines: &self.machines,
             issued: None,
             series_since: &series_since,
+            history: &[],
             now,
         })?;
         let asked = self.book.tenants.len() * DUTIES_A_TENANT;

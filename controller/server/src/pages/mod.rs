@@ -1,5 +1,6 @@
 //! What the controller judges, for programs as JSON and for people as one page without a script.
 
+mod past;
 mod today;
 
 use std::sync::Arc;

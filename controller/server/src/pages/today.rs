@@ -6,6 +6,8 @@ use tenure_obligations::say::{self, Saying};
 use tenure_obligations::view::{DriftRow, HostRow, Judgement, PatchRow, Sign};
 use tenure_obligations::{Obligation, State};
 
+use super::past::Past;
+
 /// Makes the page.
 pub(super) fn render(judgement: &Judgement, user: &str, csrf: Option<&str>) -> Result<String, askama::Error> {
     Today::of(judgement, user, csrf).render()
@@ -41,6 +43,7 @@ struct Today {
     faults: Vec<String>,
     vaults: Vec<Vault>,
     drift: Vec<Drift>,
+    past: Past,
     patches: Vec<Patch>,
 }
 
@@ -175,6 +178,7 @@ impl Today {
             faults: faults.collect(),
             vaults: vaults(judgement),
             drift: judgement.drift.iter().map(|row| drift(row, &saying)).collect(),
+            past: Past::of(judgement, &saying),
             patches: judgement.patches.iter().map(|row| patch(row, &saying)).collect(),
         }
     }

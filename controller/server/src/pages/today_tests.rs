@@ -22,7 +22,7 @@ fn hostile_texts_are_escaped_and_neutralised_everywhere() {
     judged = serde_json::from_str(&text).unwrap();
     judged.head.timezone = "Europe/Amsterdam".into();
     let page = render(&judged, hostile, Some("c5rf")).unwrap();
-    assert!(page.matches("alert(1)").count() > 6, "the texts are on the page");
+    assert!(page.matches("alert(1)").count() > 7, "the texts are on the page");
     assert!(!page.contains("<script") && !page.contains("' onload") && !page.contains("\" onload"));
     assert!(!page.chars().any(|c| c == '\u{202e}' || c == '\u{1b}'));
     assert!(page.contains("\\u{202e}"));
@@ -42,6 +42,13 @@ fn the_bad_stands_first_and_a_state_is_word_and_sign_and_class() {
     let cells = page.matches("<td").count();
     assert_eq!(page.matches("<td data-label=\"").count(), cells, "on a phone each cell names its column");
     assert!(page.contains("<td data-label=\"SUN 22\" class=\"slots\">"), "{page}");
+    let (_, history) = page.split_once("id=\"history\"").unwrap();
+    for told in
+        ["today 13:58", "pid 4711 nft", "reported only", "3 times since 20 Nov 09:00", "2 findings more"]
+    {
+        assert!(history.contains(told), "{told} in {history}");
+    }
+    assert!(history.contains(&format!("title=\"{}\"", "0b".repeat(32))), "the record by its hash");
     for inline in ["style=", "<style", "onclick", "javascript:", "http:", "src="] {
         assert!(!page.contains(inline), "{inline} does not stand under the strict policy");
     }

@@ -8,6 +8,7 @@ use tenure_trust::ingest::{Held, Sound, Stand, behind, stand};
 use tenure_trust::record::VerdictTag;
 use tenure_trust::{About, Epoch, HostName, MachineRole, Seq};
 
+use super::drifts;
 use super::findings::{FindingKind, count};
 use super::spent::{Full, Room, Spent};
 use super::{Access, Store, StoreError, Stored, doing, hash, kept, ms, number};
@@ -138,7 +139,9 @@ async fn one(
         }
     };
     let chain = advance(write, batch, new, (head.id, &held, spent), now).await?;
+    let first = *next_id;
     insert(write, chain, new, next_id, now).await?;
+    drifts::keep(write, chain, (first..).zip(new)).await?;
     Ok(Ok(IngestAnswer::Taken { epoch: held.epoch, seq: held.seq, hash: held.hash }))
 }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod admissions;
+mod drifts;
 mod evidence;
 mod findings;
 mod ingest;

@@ -93,7 +93,7 @@ async fn an_export_is_whole_however_long_and_breaks_off_rather_than_ends_short()
 }
 
 /// Does something to the database behind the controller's back.
-async fn damage(world: &World, what: &'static str) {
+pub(crate) async fn damage(world: &World, what: &'static str) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.app.store.path());
     let pool = sqlx::sqlite::SqlitePool::connect_with(options).await.unwrap();
     sqlx::raw_sql(what).execute(&pool).await.unwrap();

@@ -56,7 +56,7 @@ fn files(world: &World) -> BTreeMap<String, String> {
     files
 }
 
-async fn publish(world: &World) {
+pub(crate) async fn publish(world: &World) {
     let body = json!({ "files": files(world) }).to_string();
     let answer =
         world.operator().await.try_ask(hyper::Method::PUT, "/api/v1/policy", body.into_bytes()).await;
@@ -105,7 +105,7 @@ fn header(answer: &crate::client::Answer, name: &str) -> String {
     answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-async fn browser(world: &World) -> Client {
+pub(crate) async fn browser(world: &World) -> Client {
     let client = world.people().with("origin", "https://ctl1");
     let answer = client.post("/login", format!("user=marit&password={PASSWORD}")).await;
     let cookie = header(&answer, "set-cookie").split(';').next().unwrap().to_owned();

@@ -7,6 +7,8 @@ mod client;
 #[cfg(test)]
 mod enrol;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod judged;

@@ -19,7 +19,7 @@ use tenure_trust::enrol::{CertificateRequest, EnrolRequest, Enrolment, Invitatio
 use tenure_trust::statement::Bundle;
 use tenure_trust::{
     Admission, Chain, Draft, Epoch, FleetName, Hash, HostName, Index, KeyName, MachineRole, NamedKey,
-    Payload, PolicyVersion, Role, RoleKeys, Root, RootVersion, Signed, SigningKey, SshKeyText,
+    Payload, PolicyVersion, Role, RoleKeys, Root, RootVersion, Signed, SigningKey, SshKeyText, VerdictTag,
 };
 
 use crate::client::{Answer, Client};
@@ -329,12 +329,22 @@ impl Machine {
 
     /// The next line, about this.
     pub(crate) fn about(&mut self, about: tenure_trust::About, payload: &[u8]) -> String {
+        self.judged(about, None, payload)
+    }
+
+    /// The next line, about this, with the machine's verdict.
+    pub(crate) fn judged(
+        &mut self,
+        about: tenure_trust::About,
+        verdict: Option<VerdictTag>,
+        payload: &[u8],
+    ) -> String {
         let draft = Draft {
             about,
             policy: None,
             judge: tenure_trust::JudgeVersion::new("tenure test").unwrap(),
             observed_at: clock(),
-            verdict: None,
+            verdict,
             reason: None,
         };
         let payload = Payload::new([7; 32], payload.to_vec()).unwrap();

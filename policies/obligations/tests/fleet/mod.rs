@@ -12,6 +12,7 @@ use tenure_areas::firewall::{Firewall, state};
 use tenure_areas::pass::{Report, Verdict, pass};
 use tenure_areas::patch::{self, Patch};
 use tenure_areas::ssh_access::SshAccess;
+use tenure_obligations::history::PastDrift;
 use tenure_obligations::input::{Content, HostBackups, HostDrill, HostSeal, HostSlot, HostSlotState};
 use tenure_obligations::view::Judgement;
 use tenure_obligations::{Input, Newest, Obligation, RecordRef, Reported, State};
@@ -47,6 +48,7 @@ pub(crate) struct Fleet {
     pub(crate) series_since: BTreeMap<SeriesId, Timestamp>,
     pub(crate) version: Option<PolicyVersion>,
     pub(crate) issued: Option<Timestamp>,
+    pub(crate) history: Vec<PastDrift>,
     pub(crate) now: Timestamp,
 }
 
@@ -74,6 +76,7 @@ impl Fleet {
             series_since: BTreeMap::new(),
             version: Some(PolicyVersion(7)),
             issued: Some(now.checked_sub(SignedDuration::from_hours(24)).unwrap()),
+            history: Vec::new(),
             now,
         }
     }
@@ -222,6 +225,7 @@ impl Fleet {
             machines: &self.machines,
             issued: self.issued,
             series_since: &self.series_since,
+            history: &self.history,
             now: self.now,
         }
     }
