@@ -117,7 +117,7 @@ impl Counter {
             (Err(refused), None) => return Err(refused),
         };
         let switched = self.switched_before(&trial)?;
-        let by = session::confirmer(pid, switched)
+        let by = session::confirmer(pid, switched, &*self.tools.host)
             .map_err(|e| Refused::new(format!("not confirmed: {e}"), e.hint()))?;
         let mut confirmed = self.confirm_as(&trial, by)?;
         if logins.is_some() {
@@ -157,7 +157,7 @@ impl Counter {
     }
 
     fn confirm_logins(&self, pid: u32, switched: u64) -> Result<Answer, Refused> {
-        let by = session::confirmer(pid, switched)
+        let by = session::confirmer(pid, switched, &*self.tools.host)
             .map_err(|e| Refused::new(format!("not confirmed: {e}"), e.hint()))?;
         let word = self.word_on_logins()?;
         if self.waiting_logins()?.is_some() {

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use tenure_areas::addresses;
+use tenure_areas::port::HostRead;
 use tenure_policy::resolved::Protocol;
 use tenure_sys::proc::Process;
 use tenure_sys::text;
@@ -86,12 +88,15 @@ impl NotNew {
 ///
 /// # Errors
 /// [`NotNew`] that says why it proves nothing.
-pub fn confirmer(pid: u32, switched_ms: u64) -> Result<Confirmer, NotNew> {
+pub fn confirmer(pid: u32, switched_ms: u64, host: &dyn HostRead) -> Result<Confirmer, NotNew> {
     let process = Process::read(pid).map_err(|_| NotNew::Gone { pid })?;
     let mut line = vec![member(&process)];
     line.extend(process.ancestors().iter().map(member));
     let leader = Process::read(process.session).ok().map(|p| member(&p));
-    judge(&line, leader.as_ref(), switched_ms, &|pid| sockets::connection_of(pid))
+    // Where they cannot be told any address might be this host's own.
+    let own = addresses::own(host).ok();
+    let is_own = |from: IpAddr| own.as_ref().is_none_or(|own| own.contains(&from));
+    judge(&line, leader.as_ref(), switched_ms, &|pid| sockets::connection_of(pid), &is_own)
 }
 
 /// A process as the rule sees it.
@@ -143,6 +148,7 @@ fn judge(
     leader: Option<&Member>,
     switched_ms: u64,
     connection: &dyn Fn(u32) -> Option<Socket>,
+    is_own: &dyn Fn(IpAddr) -> bool,
 ) -> Result<Confirmer, NotNew> {
     let sessions: Vec<&Member> = line.iter().filter(|m| m.serves_ssh()).collect();
     let Some(oldest) = sessions.iter().map(|m| m.started_ms).min() else {
@@ -161,7 +167,7 @@ fn judge(
         .find_map(|m| connection(m.pid).filter(|s| s.protocol == Protocol::Tcp))
         .ok_or(NotNew::NoAddress)?;
     let from = socket.remote.ip();
-    if from.is_loopback() || from == socket.local.ip() {
+    if from.is_loopback() || from == socket.local.ip() || is_own(from) {
         return Err(NotNew::FromItself { from });
     }
     let account = sessions.iter().find_map(|m| m.account());
@@ -191,6 +197,10 @@ mod tests {
         ]
     }
 
+    fn own(address: IpAddr) -> bool {
+        address.to_string() == "198.51.100.11"
+    }
+
     fn from(remote: &str, local: &str) -> impl Fn(u32) -> Option<Socket> {
         let (remote, local) = (remote.parse().expect("address"), local.parse().expect("address"));
         move |pid| {
@@ -207,7 +217,7 @@ mod tests {
     #[test]
     fn a_session_opened_after_the_switch_from_elsewhere_confirms() {
         let elsewhere = from("10.77.0.1:51000", "10.77.0.11:22");
-        let who = judge(&by_ssh(5000), None, 4000, &elsewhere).expect("new");
+        let who = judge(&by_ssh(5000), None, 4000, &elsewhere, &own).expect("new");
         assert_eq!(who.to_string(), "admin from 10.77.0.1");
     }
 
@@ -215,11 +225,11 @@ mod tests {
     fn an_older_session_does_not_even_with_a_younger_shell() {
         let elsewhere = from("10.77.0.1:51000", "10.77.0.11:22");
         assert_eq!(
-            judge(&by_ssh(5000), None, 5200, &elsewhere),
+            judge(&by_ssh(5000), None, 5200, &elsewhere, &own),
             Err(NotNew::OldSession { before_ms: 200 }),
             "authenticated after the switch, but connected before"
         );
-        assert!(matches!(judge(&by_ssh(5000), None, 5000, &elsewhere), Err(NotNew::OldSession { .. })));
+        assert!(matches!(judge(&by_ssh(5000), None, 5000, &elsewhere, &own), Err(NotNew::OldSession { .. })));
     }
 
     #[test]
@@ -228,11 +238,12 @@ mod tests {
             ("127.0.0.1:4000", "127.0.0.1:22"),
             ("[::1]:4000", "[::1]:22"),
             ("10.77.0.11:4000", "10.77.0.11:22"),
+            ("198.51.100.11:4000", "10.77.0.11:22"),
         ] {
-            let result = judge(&by_ssh(5000), None, 4000, &from(remote, local));
+            let result = judge(&by_ssh(5000), None, 4000, &from(remote, local), &own);
             assert!(matches!(result, Err(NotNew::FromItself { .. })), "{remote}: {result:?}");
         }
-        assert_eq!(judge(&by_ssh(5000), None, 4000, &|_| None), Err(NotNew::NoAddress));
+        assert_eq!(judge(&by_ssh(5000), None, 4000, &|_| None, &own), Err(NotNew::NoAddress));
     }
 
     #[test]
@@ -240,16 +251,16 @@ mod tests {
         let line = |terminal| vec![one(50, "tenure-agent", "tenure-agent confirm", 6000, terminal)];
         let shell = |started, terminal| one(40, "bash", "-bash", started, terminal);
         let none = |_| None;
-        let confirmed = judge(&line(TTY1), Some(&shell(5000, TTY1)), 4000, &none).expect("new console");
+        let confirmed = judge(&line(TTY1), Some(&shell(5000, TTY1)), 4000, &none, &own).expect("new console");
         assert_eq!(confirmed, Confirmer { account: None, from: None, prober: None });
-        assert_eq!(judge(&line(TTY1), Some(&shell(3000, TTY1)), 4000, &none), Err(NotNew::OldConsole));
+        assert_eq!(judge(&line(TTY1), Some(&shell(3000, TTY1)), 4000, &none, &own), Err(NotNew::OldConsole));
         assert_eq!(
-            judge(&line(PTS), Some(&shell(5000, PTS)), 4000, &none),
+            judge(&line(PTS), Some(&shell(5000, PTS)), 4000, &none, &own),
             Err(NotNew::Neither),
             "a window of tmux opened after the switch by somebody who got in before it"
         );
-        assert_eq!(judge(&line(0), Some(&shell(5000, 0)), 4000, &none), Err(NotNew::Neither), "a job");
-        assert_eq!(judge(&line(0), None, 4000, &none), Err(NotNew::Neither));
+        assert_eq!(judge(&line(0), Some(&shell(5000, 0)), 4000, &none, &own), Err(NotNew::Neither), "a job");
+        assert_eq!(judge(&line(0), None, 4000, &none, &own), Err(NotNew::Neither));
     }
 
     #[test]

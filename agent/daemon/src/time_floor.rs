@@ -36,10 +36,12 @@ impl TimeFloor {
     /// When the file cannot be read or is not one of ours: then nobody knows what the floor was.
     pub fn open(path: PathBuf) -> Result<Self, FileError> {
         let persisted = match CheckedDir::read_file(&path, LIMIT) {
-            Ok(file) => String::from_utf8_lossy(&file.bytes)
-                .trim()
-                .parse()
-                .map_err(|_| FileError::BadPath { path: path.clone(), why: "its content is not a time" })?,
+            Ok(file) => {
+                String::from_utf8_lossy(&file.bytes).trim().parse().map_err(|_| FileError::BadPath {
+                    path: path.clone(),
+                    why: "its content is not a time: if the clock is right, remove it",
+                })?
+            }
             Err(e) if e.is_missing() => Timestamp::UNIX_EPOCH,
             Err(e) => return Err(e),
         };

@@ -13,7 +13,7 @@ const TEMPORARY: u32 = 1;
 ///
 /// # Errors
 /// [`Unknown`] when they cannot be read.
-pub(crate) fn own(host: &dyn HostRead) -> Result<Vec<IpAddr>, Unknown> {
+pub fn own(host: &dyn HostRead) -> Result<Vec<IpAddr>, Unknown> {
     let mut all: Vec<IpAddr> = read(host)?.into_iter().map(|(_, address)| address).collect();
     all.sort_unstable();
     all.dedup();

@@ -1,7 +1,7 @@
 //! Areas of the loop: what a host should be, what it is, and what to do about the difference.
 //! Pure: decides from facts that a port read; the shell's ports act.
 
-mod addresses;
+pub mod addresses;
 pub mod area;
 pub mod backup;
 pub mod fake;

@@ -47,6 +47,8 @@ fn attack(fleet: &Fleet, what: &str, line: &str, area: &str, outcome: &str) -> R
     let by = &found["finding"]["by"];
     let who = match (by["pid"].as_u64(), by["comm"].as_str()) {
         (Some(pid), Some(comm)) => format!("pid {pid} {comm}"),
+        // The kernel's notification of a new ruleset names who loaded it.
+        _ if area == "firewall" => return Err(format!("nobody is named: {found:#}").into()),
         _ => "process not known".to_owned(),
     };
     let after = found["after_ms"].as_u64().map_or_else(String::new, |ms| format!("{ms} ms"));
