@@ -6,6 +6,7 @@
 #   lab.sh base                        build the cached root (once; again only when its package list changes)
 #   lab.sh up NAME[=ADDR4,ADDR6]...    start the named hosts (without addresses: 10.77.0.11, .12, ... in order)
 #   lab.sh exec NAME COMMAND...        run a command inside a host
+#   lab.sh beside NAME COMMAND...      run a program of this machine in a host's network, with a /tmp of its own
 #   lab.sh net COMMAND...              run a command at the switch (10.77.0.1, fd77::1)
 #   lab.sh push NAME PATH MODE         standard input becomes PATH inside the host, in one rename
 #   lab.sh address NAME 4|6            print a host's address
@@ -357,6 +358,16 @@ enter() {
 }
 inside() { ( enter "$@" ); }
 
+# What no host has, and what is too large for one: it sees the host's network and no other. It has processes and a /tmp of
+# its own, so ending the entrance ends whatever it has started, and nothing that it wrote there stays.
+# shellcheck disable=SC2016 # expanded inside
+beside() {
+  local id; id=$(pid "$1"); shift
+  exec nsenter -t "$id" -n -- "${DROP[@]}" --pdeathsig KILL "${ENVIRONMENT[@]}" HOME=/tmp \
+    unshare --fork --kill-child --pid --mount-proc --ipc -- \
+    sh -c 'mount -t tmpfs tmpfs /tmp && exec "$@"' beside "$@"
+}
+
 # shellcheck disable=SC2016 # expanded inside the host
 push() {
   inside "$1" sh -c 'set -e; mkdir -p "$(dirname "$1")"; cat >"$1.lab-push"; chmod "$2" "$1.lab-push"
@@ -498,6 +509,7 @@ case $command in
   base) hold -s; base; release ;;
   up) up "$@" ;;
   exec) enter "$@" ;;
+  beside) beside "$@" ;;
   net) exec ip netns exec "$SWITCH" "$@" ;;
   push) push "$1" "$2" "$3" ;;
   address) known "$1"; address "$1" "$2" ;;
@@ -518,5 +530,5 @@ case $command in
   down) down ;;
   prune) prune ;;
   clean) clean ;;
-  *) sed -n '2,28s/^# \{0,1\}//p' "$0"; exit 64 ;;
+  *) sed -n '2,29s/^# \{0,1\}//p' "$0"; exit 64 ;;
 esac

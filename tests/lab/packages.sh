@@ -10,8 +10,8 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 wanted="gcc libc6-dev git mmdebstrap iproute2 nftables openssh-client util-linux mount e2fsprogs procps ca-certificates"
 wanted+=" curl"
 # The tests of the agent's ports ask a real sshd for its effective configuration (sshd -T); none is ever started here.
-# Those of the backup engine ask restic, which judges what we write in its format.
-[ "${1:-}" != test ] || wanted+=" openssh-server restic"
+# Those of the backup engine ask restic, which judges what we write in its format. A browser looks at the controller's page.
+[ "${1:-}" != test ] || wanted+=" openssh-server restic chromium chromium-driver"
 # The benchmarks measure beside these.
 [ "${1:-}" != bench ] || wanted+=" restic borgbackup python3-minimal"
 
@@ -31,9 +31,10 @@ apt-get -qq update
 # shellcheck disable=SC2086 # a list of words
 install() { apt-get -qq install -y --no-install-recommends $missing </dev/null; }
 case $missing in
-  *openssh-server*)
-    # It must not start an SSH server on this machine, neither now nor at the next boot: whatever policy-rc.d there is may
-    # allow it, so ours takes its place meanwhile. One that an interrupted run put aside is put back, never written over.
+  *openssh-server* | *chromium*)
+    # It must start nothing on this machine (the browser's packages bring a message bus), and an SSH server not even at
+    # the next boot: whatever policy-rc.d there is may allow it, so ours takes its place meanwhile. One that an interrupted
+    # run put aside is put back, never written over.
     rules=/usr/sbin/policy-rc.d aside=/usr/sbin/policy-rc.d.before-tenure-lab
     is_there() { [ -e "$1" ] || [ -L "$1" ]; }
     restore() {

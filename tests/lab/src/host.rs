@@ -67,7 +67,17 @@ impl Host {
 
     /// Starts a command as root inside the host and does not wait.
     pub fn spawn(&self, argv: &[&str]) -> Result<Running, LabError> {
-        let mut words = vec!["exec", self.name.as_str()];
+        self.start_by("exec", argv)
+    }
+
+    /// Starts a program of this machine in the host's network and does not wait. It has a `/tmp` of its own; whatever it
+    /// has started ends with it.
+    pub fn beside(&self, argv: &[&str]) -> Result<Running, LabError> {
+        self.start_by("beside", argv)
+    }
+
+    fn start_by(&self, entrance: &str, argv: &[&str]) -> Result<Running, LabError> {
+        let mut words = vec![entrance, self.name.as_str()];
         words.extend(argv);
         let child = script_command(&self.lab, &words)
             .stdin(Stdio::piped())

@@ -3,6 +3,7 @@
 
 pub mod admissions;
 pub mod agent;
+pub mod browser;
 pub mod by_hand;
 pub mod chains;
 pub mod clients;

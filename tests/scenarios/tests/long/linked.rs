@@ -8,6 +8,8 @@ use tenure_scenarios::agent::SOON;
 use tenure_scenarios::vaulted::Vaulted;
 use tenure_scenarios::{Result, all_held};
 
+use crate::look;
+
 /// Duties of the tenant that rest on what web1 says, and on its copies.
 const ON_WEB1: [&str; 5] =
     ["backup.nightly", "backup.offhost", "backup.ring", "access.key_and_address", "patch.security"];
@@ -19,11 +21,12 @@ fn what_host_and_vault_report_is_judged_and_silence_is_never_met() -> Result<()>
     let mut wrong = Vec::new();
     let by_hand = v.must_run(&[])?;
     assert_eq!(by_hand.len(), 4, "every series of host and tenant: {by_hand:#?}");
-    v.scheduled(Vaulted::publish)?;
+    v.scheduled(|v, at| v.publish_as(at, |policy| policy.with("een verwerkersovereenkomst", look::SAYS)))?;
     v.await_duty("backup.nightly", "met")?;
     judged(&v, &mut wrong)?;
     shown(&v, &mut wrong)?;
     all_held("what the tool shows", &wrong)?;
+    look::looked_at(&v)?;
     for (machine, role) in [("web1", "host"), ("vault1", "host"), ("vault1", "vault")] {
         let records = v.fleet.once_and_in_order(machine, role)?;
         assert!(records > 3, "{machine} as {role}: {records} records");
@@ -48,7 +51,7 @@ fn judged(v: &Vaulted, wrong: &mut Vec<String>) -> Result<()> {
         ("access.key_and_address", &["met"], "private keys en toegestane ip adressen"),
         ("patch.security", &["met", "due"], "actueel gehouden waar nodig"),
         ("purge", &["met"], "uiterlijk 1 maand na beëindiging verwijderd"),
-        ("agreement", &["not_checkable"], "een verwerkersovereenkomst"),
+        ("agreement", &["not_checkable"], look::SAYS),
     ];
     let rows = view["obligations"].as_array().cloned().unwrap_or_default();
     for (duty, states, says) in expected {

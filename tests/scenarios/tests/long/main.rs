@@ -6,6 +6,7 @@ mod backup_faults;
 mod killed;
 mod lies;
 mod linked;
+mod look;
 mod recovery;
 mod rows;
 mod runs;
