@@ -119,6 +119,34 @@ fn shown(v: &Vaulted, wrong: &mut Vec<String>) -> Result<()> {
         })
     });
     holds("who flushed", told.is_ok(), &v.shown("drift")?.0);
+    told_later(v)
+}
+
+/// When newer records say that all is well the attack still stands among what differed before, with who did it and the
+/// record that web1's own chain has.
+fn told_later(v: &Vaulted) -> Result<()> {
+    let by_nft = |found: &Value| found["mended"] == true && found["by"]["comm"] == "nft";
+    let of_web1 = |rows: &Value| -> Vec<Value> {
+        let rows = rows.as_array().into_iter().flatten();
+        rows.filter(|row| row["host"] == "web1" && row["area"] == "firewall").cloned().collect()
+    };
+    wait_for("a pass after the restored one in `tenure drift`", SOON, || {
+        v.shown("drift").is_ok_and(|(view, _)| !of_web1(&view["drift"]).iter().any(by_nft))
+    })?;
+    let (view, _) = v.shown("drift")?;
+    let told = |row: &&Value| row["found"].as_array().into_iter().flatten().any(by_nft);
+    let rows = of_web1(&view["history"]);
+    let row = rows.iter().find(told).ok_or_else(|| format!("the flush is forgotten: {view:#}"))?;
+    assert!(row["observed_at"].is_string() && row["received_at"].is_string(), "{row:#}");
+    let own = v.fleet.own_chain("web1", "host")?;
+    let held =
+        own.iter().any(|(seq, hash, _)| row["record"]["seq"] == *seq && row["record"]["hash"] == *hash);
+    assert!(held, "web1's own chain has the record of {row:#}");
+    let table = v.fleet.tenure(&["drift"])?.stdout;
+    let line = table.lines().skip_while(|line| !line.starts_with("What differed before"));
+    let line = line.filter(|line| line.contains("web1")).find(|line| line.contains("nft"));
+    let line = line.ok_or_else(|| format!("the flush is not in the table: {table}"))?;
+    assert!(line.starts_with("mended") && line.contains("pid"), "{line}");
     Ok(())
 }
 
