@@ -29,6 +29,17 @@ pub fn all_ahead(host: &Host, days: u32) -> Result<()> {
     Ok(())
 }
 
+/// Shows a program that people run on a host a clock that is so many days ahead.
+///
+/// # Errors
+/// When the lab fails.
+pub fn program_ahead(host: &Host, path: &str, days: u32) -> Result<()> {
+    let real = format!("{path}.real");
+    host.must(&["mv", path, &real])?;
+    let ahead = format!("LD_PRELOAD={FAKETIME} FAKETIME=+{days}d FAKETIME_DONT_FAKE_MONOTONIC=1");
+    Ok(host.put(path, format!("#!/bin/sh\nexec env {ahead} {real} \"$@\"\n").as_bytes(), "755")?)
+}
+
 /// Restarts it with the right clock.
 ///
 /// # Errors

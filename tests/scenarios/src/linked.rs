@@ -6,6 +6,7 @@ use tenure_lab::{Host, Options, wait_for};
 use tenure_trust::MachineRole;
 
 use crate::agent::SOON;
+use crate::clock::{all_ahead, program_ahead};
 use crate::controller::HOSTS;
 use crate::copies;
 use crate::fleet::Fleet;
@@ -102,6 +103,27 @@ impl Vaulted {
         self.version += 1;
         let policy = policy(&self.fleet, &self.recipients, self.zone, nightly);
         self.fleet.publish(&change(policy), self.version)
+    }
+
+    /// Lets the next day come for controller, vault, hosts and marit's desk: every program of ours is started anew, with
+    /// clocks a day ahead. The vault is told to believe its clock, as a person does.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn the_next_day(&self) -> Result<()> {
+        let (ctl1, Fleet { web1, vault1, .. }) = (self.fleet.ctl1(), &self.fleet);
+        vault1.must(&["systemctl", "stop", "tenure-vault"])?;
+        vault1.must(&["rm", "-f", "/var/lib/tenure-vault/clock.json"])?;
+        for host in [&ctl1, vault1, web1] {
+            all_ahead(host, 1)?;
+        }
+        for program in ["/usr/bin/tenure", "/usr/bin/curl"] {
+            program_ahead(&self.fleet.office, program, 1)?;
+        }
+        ctl1.must(&["systemctl", "restart", "tenure-controller"])?;
+        vault1.must(&["systemctl", "restart", "tenure-vault", "tenure-agent"])?;
+        web1.must(&["systemctl", "restart", "tenure-agent"])?;
+        Ok(())
     }
 
     /// `tenure NOUN --json` at marit's desk: what it shows, and its exit code.

@@ -3,6 +3,7 @@
 mod ansible;
 mod backup;
 mod backup_faults;
+mod clear;
 mod killed;
 mod lies;
 mod linked;
