@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure_lab::{Family, Lab, Login, SshAs, wait_for};
+use tenure_lab::{Family, Host, Lab, Login, SshAs, run, wait_for};
 
 #[test]
 fn hosts_are_real_and_apart() {
@@ -75,6 +75,23 @@ fn logins_power_and_cables() {
         web1.exec(&["pgrep", "-x", "sleep"]).is_ok_and(|o| !o.ok())
     })
     .expect("ending the entrance ends the command");
+    beside(&web1);
+}
+
+/// A program of this machine sees the host's network, and neither it nor what it started nor its files outlive it.
+fn beside(web1: &Host) {
+    let mark = format!("{}77", std::process::id());
+    let line = format!("touch /tmp/lab-{mark}; setsid sleep {mark} & exec 3<>/dev/tcp/127.0.0.1/22; wait");
+    let program = web1.beside(&["bash", "-c", &line]).expect("beside");
+    let asked = || web1.must(&["ss", "-Htn", "state", "established", "dport = :22"]).expect("ss");
+    let sleeps = || run(&["pgrep", "-f", &format!("^sleep {mark}$")], 10).expect("pgrep").ok();
+    let soon = Duration::from_secs(30);
+    wait_for("a connection on the host's own loopback", soon, || !asked().is_empty()).expect("its network");
+    wait_for("what it started", soon, sleeps).expect("runs");
+    assert!(!std::env::temp_dir().join(format!("lab-{mark}")).exists(), "a /tmp of its own");
+    drop(program);
+    wait_for("the end of what it started", soon, || !sleeps()).expect("all ends with it");
+    assert_eq!(asked(), "", "its connection too");
 }
 
 #[test]
