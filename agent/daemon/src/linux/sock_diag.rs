@@ -47,21 +47,17 @@ fn request(family: u8) -> [u8; 56] {
 /// the inode at 68.
 fn parse(body: &[u8]) -> Option<Socket> {
     let address: [u8; 16] = *body.get(8..)?.first_chunk()?;
-    let ip = match *body.first()? {
-        AF_INET => IpAddr::V4(Ipv4Addr::from(*address.first_chunk::<4>()?)),
-        AF_INET6 => Ipv6Addr::from(address).to_canonical(),
+    let (ip, nobody) = match *body.first()? {
+        AF_INET => (Ipv4Addr::from(*address.first_chunk::<4>()?).into(), Ipv4Addr::UNSPECIFIED.into()),
+        AF_INET6 => (Ipv6Addr::from(address).to_canonical(), IpAddr::from(Ipv6Addr::UNSPECIFIED)),
         _ => return None,
     };
     let port = u16::from_be_bytes(*body.get(4..)?.first_chunk()?);
     let inode = u32::from_ne_bytes(*body.get(68..)?.first_chunk()?);
-    let remote = match ip {
-        IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
-        IpAddr::V6(_) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
-    };
     Some(Socket {
         protocol: Protocol::Tcp,
         local: SocketAddr::new(ip, port),
-        remote,
+        remote: SocketAddr::new(nobody, 0),
         state: State::Listening,
         inode: inode.into(),
     })
@@ -80,12 +76,14 @@ mod tests {
 
     #[test]
     fn it_tells_what_proc_tells_and_no_connection() {
-        let waiting =
-            [TcpListener::bind("127.0.0.1:0"), TcpListener::bind("[::1]:0"), TcpListener::bind("[::]:0")]
-                .map(|l| l.expect("bind"));
+        let waiting = ["127.0.0.1:0", "[::1]:0", "[::]:0", "[::ffff:127.0.0.1]:0"];
+        let waiting = waiting.map(|at| TcpListener::bind(at).expect("bind"));
         let at = waiting[0].local_addr().expect("address");
         let _open = TcpStream::connect(at).expect("connect");
-        let ours: BTreeSet<SocketAddr> = waiting.iter().map(|l| l.local_addr().expect("address")).collect();
+        // IPv4 at a socket of the other family is IPv4.
+        let told = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+        let ours: BTreeSet<SocketAddr> =
+            waiting.iter().map(|l| told(l.local_addr().expect("address"))).collect();
         let pairs = |sockets: Vec<Socket>| -> BTreeSet<(SocketAddr, SocketAddr, u64)> {
             let listening = sockets.into_iter().filter(|s| s.state == State::Listening);
             listening.map(|s| (s.local, s.remote, s.inode)).collect()
