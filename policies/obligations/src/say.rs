@@ -7,7 +7,7 @@ use tenure_trust::{Owner, neutral};
 
 use crate::reason::words;
 use crate::state::{Obligation, State};
-use crate::view::{BackupRow, Head};
+use crate::view::{BackupRow, Head, PatchRow};
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -73,6 +73,20 @@ impl Saying {
             _ => "–".to_owned(),
         }
     }
+
+    /// Since when a host waits for a reboot: `no`, `needed 3 d`, `?` for one of which nothing is known.
+    pub fn reboot(&self, row: &PatchRow) -> String {
+        match (row.reboot_since, &row.kernel) {
+            (Some(since), _) => format!("needed {}", self.age(since)),
+            (None, Some(_)) => "no".to_owned(),
+            (None, None) => "?".to_owned(),
+        }
+    }
+}
+
+/// So many updates wait, by the host's package lists: without any nobody knows, which is not none.
+pub fn updates(row: &PatchRow, count: u32) -> String {
+    if row.lists.is_some() { count.to_string() } else { "?".to_owned() }
 }
 
 fn date_of(date: Date, today: Date) -> String {
@@ -154,6 +168,23 @@ mod tests {
             zone: Zone::named("Europe/Amsterdam").unwrap(),
             now: "2026-11-22T13:03:00Z".parse().unwrap(),
         }
+    }
+
+    #[test]
+    fn what_nobody_knows_of_updates_is_not_said_to_be_none() {
+        let row = |lists: Option<&str>, kernel: Option<&str>| -> PatchRow {
+            let known = serde_json::json!({
+                "host": "web1", "state": "unknown", "why": [], "security": 0, "oldest": null, "since": null,
+                "deadline": null, "others": 0, "reboot_since": null, "lists": lists, "kernel": kernel,
+                "record": null,
+            });
+            serde_json::from_value(known).unwrap()
+        };
+        let said = |row: &PatchRow| (updates(row, row.security), saying().reboot(row));
+        let of = |updates: &str, reboot: &str| (updates.to_owned(), reboot.to_owned());
+        assert_eq!(said(&row(None, None)), of("?", "?"), "never heard of");
+        assert_eq!(said(&row(None, Some("6.1.0-28-amd64"))), of("?", "no"), "without package lists");
+        assert_eq!(said(&row(Some("2026-11-22T12:03:00Z"), Some("6.1.0-28-amd64"))), of("0", "no"));
     }
 
     #[test]

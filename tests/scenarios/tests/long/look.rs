@@ -236,7 +236,9 @@ fn compare(v: &Vaulted, tables: &Value, differs: &mut Vec<String>) -> Result<()>
     same("hosts", rows(tables, "hosts").map(|row| json!([row[0], row[1]])).collect(), told.collect());
     let (patches, _) = v.shown("patches")?;
     let told = list(&patches["patches"]);
-    let told = told.iter().map(|row| json!([state(&row["state"]), row["host"], row["security"].to_string()]));
+    let count =
+        |row: &Value| if row["lists"].is_null() { json!("?") } else { json!(row["security"].to_string()) };
+    let told = told.iter().map(|row| json!([state(&row["state"]), row["host"], count(row)]));
     let shown = rows(tables, "patches").map(|row| json!([row[0], row[1], row[2]]));
     same("patches", shown.collect(), told.collect());
     let (backups, _) = v.shown("backups")?;
