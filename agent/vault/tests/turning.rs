@@ -19,7 +19,7 @@ use tenure_sys::files::Roots;
 use tenure_trust::vault_wire::{AsideReason, GenerationState};
 use tenure_trust::*;
 use tenure_vault::ring::{Found, Looked, Rules, State};
-use tenure_vault::store::{Again, Fault, Signer, Store, Terms};
+use tenure_vault::store::{self, Again, Fault, Signer, Store, Terms};
 
 const MONDAY: Date = date(2026, 11, 23);
 
@@ -315,6 +315,38 @@ fn a_journal_that_was_put_back_from_an_older_copy_costs_nothing_that_was_accepte
     assert!(matches!(refused, Err(Fault::Damaged { .. })), "{refused:?}");
     assert!(fs::read_dir(disk.place(second).join("seals")).unwrap().count() > 0, "and it is still there");
     assert_eq!(disk.packs(first), [b"the first monday"]);
+}
+
+#[test]
+fn a_journal_that_is_lost_or_cannot_be_read_begins_no_new_ring_and_stops_no_vault() {
+    let disk = Disk::new();
+    let first = disk.run(week(0), b"the first monday").unwrap();
+    disk.due(week(0));
+    let root = disk.dir.path().join("store");
+    let journal = root.join(id_of().path()).join("series.journal");
+    let kept = fs::read(&journal).unwrap();
+    let nothing: fn(&Path) = |_| ();
+    for (what, spoil) in [
+        ("lost", nothing),
+        ("empty", |path: &Path| fs::write(path, "").unwrap()),
+        ("no file", |path: &Path| fs::create_dir(path).unwrap()),
+    ] {
+        fs::remove_file(&journal).unwrap();
+        spoil(&journal);
+        let (_, notes) = Store::open(&root, vault_name()).unwrap();
+        assert!(!notes.is_empty(), "{what}: it is told");
+        let refused = disk.run(week(1), b"the second monday");
+        assert!(matches!(refused, Err(Fault::Damaged { .. })), "{what}: {refused:?}");
+        let seen = store::look(&root, &vault_name()).unwrap();
+        assert!(seen.iter().any(|s| s.id == id_of() && s.damaged.is_some()), "{what}: {seen:?}");
+        match fs::remove_file(&journal) {
+            Ok(()) => {}
+            Err(_) => fs::remove_dir(&journal).unwrap(),
+        }
+        fs::write(&journal, &kept).unwrap();
+        assert_eq!(disk.packs(first), [b"the first monday"], "{what}");
+    }
+    disk.run(week(1), b"the second monday").unwrap();
 }
 
 /// A file of a generation that `open` or a put left there.

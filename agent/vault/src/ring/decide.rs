@@ -15,6 +15,8 @@ use super::{
 
 /// Of one date at most this many generations: each is a full copy.
 const MAX_NUMBER: u32 = 9;
+/// Of one date at most this many slots by hand: each makes the journal longer for good.
+const BY_HAND: usize = 144;
 /// The median of fewer cells says nothing.
 const MIN_CELLS: usize = 3;
 
@@ -69,6 +71,11 @@ impl Ring {
         }
         let closed = |what: &str| Err(Refusal::new(RefusalCode::DateNotOpen, what));
         let begin = Event::Begin { generation: id, slot };
+        let begun = || of_date().flat_map(|(_, g)| &g.begun);
+        let by_hand = || begun().filter(|other| other.manual).count();
+        if slot.manual && !begun().any(|other| *other == slot) && by_hand() >= BY_HAND {
+            return closed("this date has taken all that it takes by hand");
+        }
         if let Some(known) = self.get(id) {
             if known.state != State::Candidate {
                 return closed("this generation is closed");

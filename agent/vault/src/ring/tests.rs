@@ -272,6 +272,21 @@ fn a_date_closes_when_its_slots_are_over_when_the_next_begins_or_after_thirty_ho
 }
 
 #[test]
+fn a_date_takes_so_many_slots_by_hand_and_every_scheduled_one() {
+    let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
+    let by_hand = |n: u8| SlotKey { at: at(7 + n / 60, n % 60), manual: true };
+    for n in 0..144 {
+        sim.to(MONDAY, 7 + n / 60, n % 60).open(MONDAY, by_hand(n), 1, 1).unwrap();
+    }
+    let refused = sim.to(MONDAY, 9, 24).open(MONDAY, by_hand(144), 1, 1).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::DateNotOpen);
+    let id = sim.open(MONDAY, by_hand(143), 1, 1).unwrap();
+    sim.seal(id, by_hand(143), 100, 0).unwrap();
+    sim.to(MONDAY, 14, 0).open(MONDAY, slot(14), 1, 1).unwrap();
+    sim.seal(id, slot(14), 100, 0).unwrap();
+}
+
+#[test]
 fn what_fails_is_set_aside_and_the_old_copy_stays() {
     let mut sim = Sim::new("2026-11-22T12:00:00Z".parse().unwrap());
     let first = sim.day(MONDAY, 100, 0);

@@ -59,11 +59,14 @@ pub struct Store {
     root: PathBuf,
     vault: VaultName,
     series: Mutex<BTreeMap<SeriesId, Arc<Series>>>,
+    /// Series that lie here and could not be loaded, and why: nothing of them is served or changed.
+    unread: BTreeMap<SeriesId, String>,
     temporary: AtomicU64,
 }
 
 impl Store {
-    /// Opens the store, empties what was not whole, and loads every series that lies there.
+    /// Opens the store, empties what was not whole, and loads every series that lies there. One that cannot be loaded is
+    /// told and keeps no other from being served.
     ///
     /// # Errors
     /// When the directory is not the vault's own, or the disk refuses.
@@ -78,20 +81,27 @@ impl Store {
         fs::create_dir(&tmp).map_err(Fault::disk("make", &tmp))?;
         series::sync_dir(root)?;
         let mut notes = Vec::new();
-        let mut found = BTreeMap::new();
+        let (mut found, mut unread) = (BTreeMap::new(), BTreeMap::new());
         for path in paths(root)? {
             let dir = root.join(&path);
-            if !dir.join(place::SERIES_JOURNAL).exists() {
+            let Ok(id) = SeriesId::from_path(vault.clone(), &path) else { continue };
+            if !dir.join(place::SERIES_JOURNAL).exists() && !series::holds_more(&dir, &Ring::default()) {
                 continue;
             }
-            let Ok(id) = SeriesId::from_path(vault.clone(), &path) else { continue };
-            let (series, told) = Series::load(id.clone(), dir)?;
-            notes.extend(told);
-            found.insert(id, Arc::new(series));
+            match Series::load(id.clone(), dir.clone()) {
+                Ok((series, told)) => {
+                    notes.extend(told);
+                    found.insert(id, Arc::new(series));
+                }
+                Err(fault) => {
+                    let what = format!("the series cannot be read, so nothing of it is served: {fault}");
+                    notes.push(Note { path: dir, what });
+                    unread.insert(id, fault.to_string());
+                }
+            }
         }
-        let store =
-            Self { root: root.into(), vault, series: Mutex::new(found), temporary: AtomicU64::new(0) };
-        Ok((store, notes))
+        let series = Mutex::new(found);
+        Ok((Self { root: root.into(), vault, series, unread, temporary: AtomicU64::new(0) }, notes))
     }
 
     /// The vault's name.
@@ -146,6 +156,9 @@ impl Store {
             return Ok(series.clone());
         }
         let mut dir = self.root.clone();
+        if let Some(why) = self.unread.get(id) {
+            return Err(Fault::Damaged { path: dir.join(id.path()), why: why.clone() });
+        }
         for part in id.path().split('/') {
             let above = dir.clone();
             dir.push(part);
@@ -193,14 +206,24 @@ pub fn look(root: &Path, vault: &VaultName) -> Result<Vec<Seen>, Fault> {
     for path in paths(root)? {
         let Ok(id) = SeriesId::from_path(vault.clone(), &path) else { continue };
         let journal = root.join(&path).join(place::SERIES_JOURNAL);
+        let unread = |why: String| Seen { id: id.clone(), ring: Ring::default(), damaged: Some(why) };
         let bytes = match fs::read(&journal) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(Fault::disk("read", &journal)(e)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                if series::holds_more(&root.join(&path), &Ring::default()) {
+                    seen.push(unread("its journal is not there, and copies are".to_owned()));
+                }
+                continue;
+            }
+            Err(e) => {
+                seen.push(unread(Fault::disk("read", &journal)(e).to_string()));
+                continue;
+            }
         };
         let read = series::replay(&bytes, series::genesis(&id));
         // A half line at the end may be one that a vault at work is writing.
-        let damaged = (read.left > 0).then(|| "its journal was changed".to_owned());
+        let changed = read.left > 0 || series::holds_more(&root.join(&path), &read.ring);
+        let damaged = changed.then(|| "its journal was changed".to_owned());
         seen.push(Seen { id, ring: read.ring, damaged });
     }
     Ok(seen)

@@ -95,6 +95,10 @@ impl Series {
             }
             (lines, _) => damaged = Some(format!("{lines} lines at its end do not follow the ones before")),
         }
+        if damaged.is_none() && holds_more(&dir, &ring) {
+            damaged =
+                Some("it does not know copies that were accepted here: it is lost, or an older one".into());
+        }
         if let Some(why) = &damaged {
             notes.push(Note { path, what: format!("the journal was changed: {why}") });
         }
@@ -296,6 +300,20 @@ impl Series {
     fn lock(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does a copy stand in the directory of a series that was accepted once and that its ring knows nothing of? What was
+/// erased has no list of objects any more; what was begun and never written down has no receipt.
+pub(super) fn holds_more(dir: &Path, ring: &Ring) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    entries.flatten().any(|entry| {
+        let id = entry.file_name().to_str().and_then(|name| name.parse::<GenerationId>().ok());
+        id.is_some_and(|id| ring.get(id).is_none())
+            && entry.path().join("objects.journal").exists()
+            && fs::read_dir(entry.path().join("seals")).is_ok_and(|seals| {
+                seals.flatten().any(|seal| seal.file_name().to_string_lossy().ends_with(".receipt.dsse"))
+            })
+    })
 }
 
 impl Shelf {
