@@ -19,6 +19,7 @@ use crate::ingest::Ingest;
 use crate::journal;
 use crate::judging::Judging;
 use crate::limits::Limits;
+use crate::machines::Gate;
 use crate::secret::Secret;
 use crate::shelf::{NotTaken, Set, Shelf};
 use crate::store::{Access, PolicyFiles, Store, StoreError};
@@ -110,6 +111,8 @@ pub struct App {
     pub shelf: Shelf,
     /// The way records go into the database.
     pub ingest: Ingest,
+    /// How many of the machines' requests with records are read at once.
+    pub gate: Arc<Gate>,
     /// What is borne with.
     pub limits: Limits,
     /// What was judged last.
@@ -167,6 +170,7 @@ impl App {
             book: Book::default(),
             shelf,
             ingest,
+            gate: Gate::new(),
             limits,
             judging: Judging::default(),
             floor: Mutex::new(floor),

@@ -3,6 +3,7 @@
 
 mod body;
 mod enrol;
+mod gate;
 mod policy;
 mod records;
 
@@ -21,6 +22,7 @@ use crate::problem::Problem;
 use crate::store::Access;
 
 pub use body::read as read_body;
+pub use gate::Gate;
 
 /// The routes.
 pub fn router(app: Arc<App>) -> Router {

@@ -28,6 +28,13 @@ pub(super) async fn take(
     machine: Machine,
     body: Body,
 ) -> Result<Response, Problem> {
+    let enter = app.gate.enter((machine.0.name.clone(), machine.0.role));
+    let Some(_turn) = tokio::time::timeout(app.limits.body, enter).await.ok().flatten() else {
+        let problem =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many of these requests at once")
+                .hint("they are kept on the machine, which comes again by itself");
+        return Ok(([(RETRY_AFTER, "5")], problem).into_response());
+    };
     let read = tokio::time::timeout(app.limits.body, read(body, &machine.0)).await;
     let Read { lines, bytes, broken } = read.map_err(|_| Problem::too_slow())??;
     let batch = Batch {
@@ -86,17 +93,19 @@ async fn read(mut body: Body, of: &Admission) -> Result<Read, Problem> {
         if bytes > BYTES {
             return Err(Problem::too_large());
         }
+        // What lay there before has no end of a line.
+        let (mut start, mut from) = (0, rest.len());
         rest.extend_from_slice(&data);
-        let mut start = 0;
-        while let Some(end) = rest[start..].iter().position(|byte| *byte == b'\n') {
-            match sound(&rest[start..start + end], of) {
+        while let Some(end) = rest[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at) {
+            match sound(&rest[start..end], of) {
                 Ok(line) => lines.push(line),
                 Err(finding) => return Ok(whole(lines, bytes, Some(finding))),
             }
             if lines.len() > LINES {
                 return Err(Problem::too_large());
             }
-            start += end + 1;
+            start = end + 1;
+            from = start;
         }
         rest.drain(..start);
         if rest.len() > ExportLine::MAX {

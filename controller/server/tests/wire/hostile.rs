@@ -77,6 +77,33 @@ async fn a_drip_of_records_is_cut_too() {
 }
 
 #[tokio::test]
+async fn a_machine_that_holds_many_requests_open_is_let_in_twice_and_keeps_no_other_out() {
+    let world = World::new().await;
+    let mut web1 = world.admitted("web1", MachineRole::Host).await;
+    let mut web2 = world.admitted("web2", MachineRole::Host).await;
+    let others = web2.lines(1);
+    let mut open = Vec::new();
+    for n in 0..6 {
+        let mut one = web1.client().connect().await.unwrap();
+        one.write_all(b"POST /v1/records HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
+            .await
+            .unwrap();
+        open.push((n, one));
+    }
+    assert_eq!(web2.send(&others).await.json()["taken"]["seq"], 1, "others are served meanwhile");
+    let (mut busy, mut slow) = (0, 0);
+    for (n, mut one) in open {
+        let said = closed(&mut one, &format!("request {n}")).await;
+        let said = String::from_utf8_lossy(&said);
+        busy += usize::from(said.contains("busy"));
+        slow += usize::from(said.contains("too-slow"));
+    }
+    assert_eq!((busy, slow), (4, 2));
+    let lines = web1.lines(1);
+    assert_eq!(web1.send(&lines).await.json()["taken"]["seq"], 1, "and it is let in again");
+}
+
+#[tokio::test]
 async fn floods_are_refused_by_size_and_count() {
     let world = World::new().await;
     let mut web1 = world.admitted("web1", MachineRole::Host).await;
