@@ -7,6 +7,7 @@ use tenure_trust::Hash;
 
 use super::compile::HostBits;
 use super::state::{ConfirmRequest, Confirmed, Refused, Restores, Trial};
+use super::transaction::WARM_TABLE;
 use crate::area::Actor;
 use crate::port::Flow;
 
@@ -43,7 +44,8 @@ pub struct Facts {
     pub bridges: Vec<String>,
     /// Does the kernel pass on packets that are not for this host, of either family?
     pub passes_on: bool,
-    /// Base chains of tables that neither are ours nor stand in the policy's `neighbours`.
+    /// Base chains of tables that neither are `inet tenure` nor stand in the policy's `neighbours`; those of the table that a
+    /// warm-up has are among them, since it is gone before anybody looks.
     pub foreign: Vec<ForeignChain>,
     /// Ports where an SSH server listens that others can reach; only asked when a ruleset may go on trial.
     pub ssh_ports: Option<Vec<u16>>,
@@ -130,6 +132,13 @@ pub struct ForeignChain {
     pub priority: i64,
     /// Policy, where it has one.
     pub policy: Option<String>,
+}
+
+impl ForeignChain {
+    /// Is it of the table that a first trial has for a moment?
+    pub fn is_warm_up(&self) -> bool {
+        self.family == "inet" && self.table == WARM_TABLE
+    }
 }
 
 /// A change of the ruleset by somebody else.

@@ -34,6 +34,14 @@ pub(super) fn standing(facts: &Facts) -> Vec<Finding> {
 }
 
 fn foreign(chain: &ForeignChain) -> Finding {
+    if chain.is_warm_up() {
+        let what = format!(
+            "chain {} (hook {}, priority {}) of the table that Tenure has for a moment before a first trial: a trial that was \
+             broken off left it, or somebody else made it; it is taken away",
+            chain.chain, chain.hook, chain.priority
+        );
+        return finding("warm-up-left", format!("table inet {}", chain.table), what, Weight::Drift);
+    }
     let ForeignChain { family, table, chain, kind, hook, priority, policy } = chain;
     let policy = policy.as_ref().map(|p| format!(", policy {p}")).unwrap_or_default();
     let what = format!(

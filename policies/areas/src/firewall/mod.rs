@@ -85,6 +85,8 @@ impl AreaSpec for Firewall {
         if facts.own != facts::Own::Absent {
             let line = "take table inet tenure away; nothing of others is touched";
             steps.push(Step::load(Purpose::Lift, line, transaction::lift()));
+        } else if facts.foreign.iter().any(facts::ForeignChain::is_warm_up) {
+            steps.push(Step::load(Purpose::Lift, step::COOL, transaction::cool()));
         }
         let kept = [
             (facts.trial.is_some(), state::TRIAL),

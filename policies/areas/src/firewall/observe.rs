@@ -338,11 +338,12 @@ fn foreign(host: &dyn HostRead, neighbours: &[String]) -> Result<Vec<ForeignChai
     let objects = value.get("nftables").and_then(serde_json::Value::as_array);
     let chains = objects.into_iter().flatten().filter_map(|object| foreign_chain(object.get("chain")?));
     let mut out: Vec<ForeignChain> = chains
-        .filter(|c| !(c.family == "inet" && (c.table == TABLE || c.table == super::transaction::WARM_TABLE)))
-        .filter(|c| !neighbours.contains(&c.table))
-        .take(MAX_FOREIGN)
+        .filter(|c| !(c.family == "inet" && c.table == TABLE))
+        .filter(|c| c.is_warm_up() || !neighbours.contains(&c.table))
         .collect();
-    out.sort_unstable();
+    // What is ours to take away is seen however many others there are.
+    out.sort_unstable_by(|a, b| (!a.is_warm_up(), a).cmp(&(!b.is_warm_up(), b)));
+    out.truncate(MAX_FOREIGN);
     Ok(out)
 }
 

@@ -8,11 +8,11 @@ use tenure_trust::Hash;
 use super::boot;
 use super::compile::compile;
 use super::cut::denied;
-use super::facts::{Facts, Own, TrialFacts};
+use super::facts::{Facts, ForeignChain, Own, TrialFacts};
 use super::findings;
 use super::nft::Shown;
 use super::state::{self, Confirmed, Refused, Restores, Ruleset, Trial};
-use super::step::{Action, Purpose, Step};
+use super::step::{self, Action, Purpose, Step};
 use super::table::Table;
 use super::transaction;
 use crate::area::{Finding, Now, Pending, Plan};
@@ -81,7 +81,6 @@ impl Planner<'_> {
 
     /// No trial on disk.
     fn at_rest(&mut self) -> Vec<Step> {
-        let stale = self.facts.confirm.is_some().then(|| Step::remove(state::CONFIRM));
         let steps = match (&self.facts.confirmed, &self.facts.own) {
             (Some(confirmed), Own::Confirmed) if self.wants(confirmed.hash) => self.marked(),
             (Some(_), Own::Confirmed) => {
@@ -95,7 +94,17 @@ impl Planner<'_> {
                 self.change(Some(Ruleset::new(0, boot::baseline(Some(self.section)).table)))
             }
         };
-        if steps.is_empty() { stale.into_iter().collect() } else { steps }
+        if steps.is_empty() { self.swept() } else { steps }
+    }
+
+    /// What a trial has left that is over.
+    fn swept(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.facts.foreign.iter().any(ForeignChain::is_warm_up) {
+            steps.push(Step::load(Purpose::Lift, step::COOL, transaction::cool()));
+        }
+        steps.extend(self.facts.confirm.is_some().then(|| Step::remove(state::CONFIRM)));
+        steps
     }
 
     /// Starts a trial of what the policy wants over `over`, unless it was refused before.

@@ -350,6 +350,55 @@ fn tables_of_others_are_findings_unless_named_as_neighbours() {
     assert_eq!(report.findings[0].place, "table ip evil");
 }
 
+/// Loads the table that a first trial has for a moment, as whoever broke it off or somebody else leaves it.
+fn leave_warm(host: &FakeHost) {
+    host.nft_as(7, "nft", &super::transaction::warm()).unwrap();
+}
+
+#[test]
+fn the_table_of_a_warm_up_is_told_and_taken_away_whoever_left_it() {
+    let host = confirmed();
+    leave_warm(&host);
+    let mut named = web();
+    named.neighbours.push("tenure_warm".into());
+    let seen = pass::<Firewall>(&named, Mode::Observe, &host, &host, &|| host.now());
+    assert_eq!((seen.verdict, kinds(&seen)), (Verdict::Drifted, vec!["warm-up-left"]));
+    let report = turn(&host, &web());
+    assert_eq!(
+        (report.verdict, report.mended[0].place.as_str()),
+        (Verdict::Remediated, "table inet tenure_warm")
+    );
+    assert!(!host.nft_listing().contains("tenure_warm"));
+    assert_eq!(turn(&host, &web()).verdict, Verdict::Compliant);
+    // beside more tables of others than are told
+    leave_warm(&host);
+    for n in 0..super::facts::MAX_FOREIGN + 5 {
+        let (table, chain) =
+            (format!("a{n}"), r#""type":"filter","hook":"input","prio":1,"policy":"accept""#);
+        let json = format!(
+            r#"{{"nftables":[{{"add":{{"table":{{"family":"inet","name":"{table}"}}}}}},
+            {{"add":{{"chain":{{"family":"inet","table":"{table}","name":"in",{chain}}}}}}}]}}"#
+        );
+        host.nft_as(7, "nft", &json).unwrap();
+    }
+    let _ = turn(&host, &web());
+    assert!(!host.nft_listing().contains("tenure_warm"));
+}
+
+#[test]
+fn a_first_trial_broken_off_after_its_warm_up_and_lifted_leaves_nothing() {
+    let host = FakeHost::debian();
+    host.kill_before_write(2);
+    let _ = turn(&host, &web());
+    host.revive();
+    assert!(host.nft_listing().contains("tenure_warm") && listing(&host).is_none());
+    let plan = Firewall::lift(&web(), &Firewall::observe(&host, &web()).unwrap());
+    for step in &plan.steps {
+        step.carry_out(&host).unwrap();
+    }
+    assert!(!host.nft_listing().contains("tenure"), "{}", host.nft_listing());
+}
+
 #[test]
 fn two_programs_restoring_against_each_other_slow_down_and_are_told() {
     let host = confirmed();

@@ -24,9 +24,13 @@ pub enum Purpose {
     Restore,
     /// Cuts connections that the ruleset in force denies.
     Cut,
-    /// Takes our table away.
+    /// Takes a table of ours away.
     Lift,
 }
+
+/// The line of the step that takes away what a warm-up has left.
+pub(super) const COOL: &str =
+    "take table inet tenure_warm away, which only the moment before a first trial needs";
 
 /// What exactly is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,6 +21,11 @@ pub fn warm() -> String {
     text(commands)
 }
 
+/// Takes the table of a warm-up away that was left.
+pub fn cool() -> String {
+    text(replaced(WARM_TABLE))
+}
+
 /// Replaces the whole table, at boot, for a first trial and to restore drift. Loses a few packets, so a change of policy goes by
 /// stage, switch and confirm.
 pub fn replace(shown: &Shown<'_>) -> String {
