@@ -7,7 +7,7 @@ use tenure_areas::firewall::evaluate::inbound;
 use tenure_areas::firewall::facts::{Facts, Own};
 use tenure_areas::firewall::in_force::strangers;
 use tenure_areas::firewall::state::{self, Confirmed, Kept, Trial};
-use tenure_areas::firewall::{Table, compile};
+use tenure_areas::firewall::{Table, boot, compile};
 use tenure_areas::port::HostRead;
 use tenure_policy::resolved::{Addresses, FirewallSection};
 
@@ -37,7 +37,7 @@ pub fn reach(
     facts: &Facts,
     host: &dyn HostRead,
 ) -> Vec<Reach> {
-    let now = in_force(facts, host);
+    let now = in_force(facts, section, host);
     let after = compile(section, &facts.host).ok();
     listeners
         .into_iter()
@@ -51,7 +51,7 @@ pub fn reach(
 }
 
 /// The table that the kernel judges by, where it is one of ours; none means that nothing of ours judges.
-fn in_force(facts: &Facts, host: &dyn HostRead) -> Option<Table> {
+fn in_force(facts: &Facts, section: &FirewallSection, host: &dyn HostRead) -> Option<Table> {
     let confirmed = || match state::read::<Confirmed>(host, state::CONFIRMED) {
         Ok(Kept::Some(confirmed)) => Some(confirmed.ruleset.table),
         _ => None,
@@ -66,6 +66,7 @@ fn in_force(facts: &Facts, host: &dyn HostRead) -> Option<Table> {
         Own::OnTrial if facts.live == Some(true) => trial().map(|t| t.new.table),
         Own::OnTrial => trial().map(|t| t.over.table),
         Own::NewConfirmed => trial().map(|t| t.new.table),
+        Own::Baseline => Some(boot::baseline(Some(section)).table),
         // What differs from everything known is not ours to walk.
         Own::Absent | Own::Wanted { .. } | Own::Differs { .. } => None,
     }

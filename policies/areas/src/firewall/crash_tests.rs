@@ -303,6 +303,10 @@ fn converges(
     settle(&host, new);
     host.advance_ms(120_000);
     settle(&host, new);
+    // nobody came: who enforced once is closed all the same, and the management path is open
+    let stranger = ["192.0.2.1", "2001:db8:ffff::1"].iter().any(|from| host.reaches(from, 22));
+    assert!(!stranger || host.content(state::ENFORCED).is_none(), "{case}: open while nothing is confirmed");
+    assert!(host.reaches("203.0.113.9", 22) && host.reaches("2001:db8:10::9", 22), "{case}: cut");
     // an operator asks again, and confirms
     host.delete(state::REFUSED);
     settle(&host, new);

@@ -105,6 +105,8 @@ pub enum Own {
         /// Number.
         number: u32,
     },
+    /// No state on disk, and exactly the built-in baseline for the policy's management networks.
+    Baseline,
     /// Something else.
     Differs {
         /// Of the listing in normal form.

@@ -105,14 +105,20 @@ pub(super) fn not_retried(refused: &Refused) -> Finding {
 }
 
 /// The state on disk is gone although a ruleset is, or was, in force.
-pub(super) fn state_lost(own: &Own) -> Finding {
-    let kernel = match own {
+pub(super) fn state_lost(facts: &Facts, tried: bool) -> Finding {
+    let kernel = match facts.own {
         Own::Absent => "no table of ours is loaded",
+        Own::Baseline => "the baseline (drop, plus management path) is loaded",
         _ => "the loaded table is not what the policy wants",
     };
-    let what = format!(
-        "the confirmed ruleset on disk is gone and {kernel}; the policy's ruleset is tried over the baseline (drop, plus management path)"
-    );
+    let next = match (tried, facts.enforced) {
+        (true, _) => "the policy's ruleset is tried over the baseline (drop, plus management path)",
+        (false, true) => {
+            "the policy's ruleset cannot be tried, so that the baseline (drop, plus management path) belongs here"
+        }
+        (false, false) => "the policy's ruleset cannot be tried, and nothing was ever enforced here",
+    };
+    let what = format!("the confirmed ruleset on disk is gone and {kernel}; {next}");
     finding("state-lost", super::state::CONFIRMED, what, Weight::Drift)
 }
 

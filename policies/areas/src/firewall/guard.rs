@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tenure_policy::names::NetworkName;
 use tenure_policy::resolved::{FirewallSection, ManagementPath};
 
+use super::boot;
 use super::table::{AddressSet, Family, Hook, Match, Table, Then, Transport};
 use crate::area::Refusal;
 use crate::ssh_servers::SSH;
@@ -43,6 +44,21 @@ pub fn management_stays(section: &FirewallSection, table: &Table, listening: &[u
 }
 
 const CUT: &str = "management-path-cut";
+const NOBODY: &str = "no-management-path";
+
+/// The same of the built-in baseline, which lets everybody come by SSH where the policy names nobody.
+///
+/// # Errors
+/// As [`management_stays`].
+pub fn baseline_stays(section: &FirewallSection, listening: &[u16]) -> Result<(), Refusal> {
+    let table = boot::baseline(Some(section)).table;
+    match management_stays(section, &table, listening) {
+        Err(refusal) if refusal.kind == NOBODY && (listening.is_empty() || listening.contains(&SSH)) => {
+            Ok(())
+        }
+        proved => proved,
+    }
+}
 
 fn stays_on(port: u16, section: &FirewallSection, table: &Table) -> Result<(), Refusal> {
     let mut proved = 0usize;
@@ -60,7 +76,7 @@ fn stays_on(port: u16, section: &FirewallSection, table: &Table) -> Result<(), R
     }
     if proved == 0 {
         return Err(Refusal {
-            kind: "no-management-path".into(),
+            kind: NOBODY.into(),
             rule: None,
             what: "the policy names nobody who must stay able to reach this host".into(),
             hint: "give `management.who` people with a login on this host and addresses to come from".into(),

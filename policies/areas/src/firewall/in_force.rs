@@ -73,7 +73,7 @@ pub fn in_force(host: &dyn HostRead) -> Result<InForce, Unknown> {
         Ok(_) => None,
         Err(error) => return Err(fault(state::TRIAL)(error)),
     };
-    let own = observe::own(&observe::listing(host)?, confirmed.as_ref(), trial.as_ref(), None)?;
+    let own = observe::own(&observe::listing(host)?, confirmed.as_ref(), trial.as_ref(), None, None)?;
     let live = observe::live(host, &own, trial.as_ref())?;
     let table = match own {
         Own::Absent => return Ok(InForce::Nothing),
@@ -82,7 +82,7 @@ pub fn in_force(host: &dyn HostRead) -> Result<InForce, Unknown> {
         Own::OnTrial if live == Some(true) => trial.map(|t| t.new.table),
         Own::OnTrial => trial.map(|t| t.over.table),
         Own::NewConfirmed => trial.map(|t| t.new.table),
-        Own::Wanted { .. } | Own::Differs { .. } => None,
+        Own::Wanted { .. } | Own::Baseline | Own::Differs { .. } => None,
     };
     Ok(table.map_or(InForce::Strange, |table| InForce::Table(Box::new(table))))
 }

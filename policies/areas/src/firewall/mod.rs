@@ -64,6 +64,9 @@ impl AreaSpec for Firewall {
             })?;
             guard::management_stays(desired, &table, facts.ssh_ports.as_deref().unwrap_or(&[]))?;
         }
+        if plan.steps.iter().any(|step| step.purpose == Purpose::Baseline) {
+            guard::baseline_stays(desired, facts.ssh_ports.as_deref().unwrap_or(&[]))?;
+        }
         Ok(Approved::by_guard(plan))
     }
 

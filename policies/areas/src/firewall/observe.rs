@@ -9,6 +9,7 @@ use tenure_policy::names::UnixUser;
 use tenure_policy::resolved::FirewallSection;
 use tenure_trust::Hash;
 
+use super::boot;
 use super::compile::{HostBits, compile, named_users};
 use super::describe::text;
 use super::facts::{
@@ -50,7 +51,10 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
     // What the policy wants is asked for only where the table may be it, or a trial may no longer be.
     let at_rest = confirmed.is_some() && trial.is_none();
     let wanted = if at_rest { None } else { compile(section, &bits).ok() };
-    let own = own(&listing(host)?, confirmed.as_ref(), trial.as_ref(), wanted.as_ref())?;
+    let lost = confirmed.is_none() && trial.is_none();
+    let baseline = lost.then(|| boot::baseline(Some(section)).table);
+    let listing = listing(host)?;
+    let own = own(&listing, confirmed.as_ref(), trial.as_ref(), wanted.as_ref(), baseline.as_ref())?;
     let live = live(host, &own, trial.as_ref())?;
     let changes = match own {
         Own::Differs { .. } | Own::Absent => {
@@ -176,12 +180,14 @@ thread_local! {
 /// How many: the wanted table, and what others make of it again and again.
 const MAX_NAMED: usize = 8;
 
-/// Names what the kernel shows. `confirmed` is whole: its hash is the one of its content.
+/// Names what the kernel shows. `confirmed` is whole: its hash is the one of its content. `wanted` and `baseline` count only
+/// where there is neither a confirmed ruleset nor a trial.
 pub(super) fn own(
     listing: &Option<Vec<u8>>,
     confirmed: Option<&Confirmed>,
     trial: Option<&Trial>,
     wanted: Option<&Table>,
+    baseline: Option<&Table>,
 ) -> Result<Own, Unknown> {
     let Some(bytes) = listing else { return Ok(Own::Absent) };
     let key = match (confirmed, trial) {
@@ -195,7 +201,7 @@ pub(super) fn own(
         return Ok(own);
     }
     let seen = Listing::parse(bytes).map_err(|e: ListingError| unreadable(LISTING, &e))?;
-    let own = name(&seen, confirmed, trial, wanted);
+    let own = name(&seen, confirmed, trial, wanted, baseline);
     if let Some(key) = key {
         NAMED.with_borrow_mut(|named| {
             named.truncate(MAX_NAMED - 1);
@@ -206,7 +212,13 @@ pub(super) fn own(
 }
 
 /// Names what the kernel shows by what it equals.
-fn name(seen: &Listing, confirmed: Option<&Confirmed>, trial: Option<&Trial>, wanted: Option<&Table>) -> Own {
+fn name(
+    seen: &Listing,
+    confirmed: Option<&Confirmed>,
+    trial: Option<&Trial>,
+    wanted: Option<&Table>,
+    baseline: Option<&Table>,
+) -> Own {
     let is = |shown: Shown<'_>| plausible(seen, &shown) && Listing::expected(&shown) == *seen;
     if confirmed.is_some_and(|c| is(Shown::Confirmed(c.ruleset.numbered()))) {
         return Own::Confirmed;
@@ -232,6 +244,12 @@ fn name(seen: &Listing, confirmed: Option<&Confirmed>, trial: Option<&Trial>, wa
         && is(Shown::Confirmed(Numbered::new(number, table)))
     {
         return Own::Wanted { number };
+    }
+    if confirmed.is_none()
+        && trial.is_none()
+        && baseline.is_some_and(|table| is(Shown::Confirmed(Numbered::new(0, table))))
+    {
+        return Own::Baseline;
     }
     let expected = match (trial, confirmed) {
         (Some(trial), _) => {

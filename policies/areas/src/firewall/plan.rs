@@ -10,6 +10,7 @@ use super::compile::compile;
 use super::cut::denied;
 use super::facts::{Facts, ForeignChain, Own, TrialFacts};
 use super::findings;
+use super::guard;
 use super::nft::Shown;
 use super::state::{self, Confirmed, Refused, Restores, Ruleset, Trial};
 use super::step::{self, Action, Purpose, Step};
@@ -89,10 +90,7 @@ impl Planner<'_> {
             (Some(_), _) => return self.restore(),
             (None, Own::Wanted { number }) => self.adopt(*number),
             (None, Own::Absent) if !self.facts.enforced => self.change(Some(Ruleset::new(0, Table::open()))),
-            (None, _) => {
-                self.findings.push(findings::state_lost(&self.facts.own));
-                self.change(Some(Ruleset::new(0, boot::baseline(Some(self.section)).table)))
-            }
+            (None, _) => self.lost(),
         };
         if steps.is_empty() { self.swept() } else { steps }
     }
@@ -105,6 +103,33 @@ impl Planner<'_> {
         }
         steps.extend(self.facts.confirm.is_some().then(|| Step::remove(state::CONFIRM)));
         steps
+    }
+
+    /// The confirmed ruleset is gone from disk: the policy's is tried over the baseline. Where that cannot be, a host that has
+    /// enforced gets the baseline itself, as it would at boot: it is never left open.
+    fn lost(&mut self) -> Vec<Step> {
+        let ports = self.facts.ssh_ports.as_deref().unwrap_or(&[]);
+        let stays = |new: &Ruleset| guard::management_stays(self.section, &new.table, ports).is_ok();
+        let tried = self.wanted.as_ref().is_some_and(|new| self.refused(new.hash).is_none() && stays(new));
+        self.findings.push(findings::state_lost(self.facts, tried));
+        let baseline = Ruleset::new(0, boot::baseline(Some(self.section)).table);
+        let json = transaction::replace(&Shown::Confirmed(baseline.numbered()));
+        let close = Step::load(Purpose::Baseline, format!("load {}", named(&baseline)), json);
+        let open = self.facts.enforced && self.facts.own != Own::Baseline;
+        if tried || !open {
+            // What the guard does not let through it refuses, and says so.
+            let mut steps = self.change(Some(baseline));
+            // Closed before anything that a full disk can stop.
+            let write = steps.iter().position(|step| step.purpose == Purpose::State);
+            if let Some(at) = write.filter(|_| open && guard::baseline_stays(self.section, ports).is_ok()) {
+                steps.insert(at, close);
+            }
+            return steps;
+        }
+        match self.held_back() {
+            Some(until) => self.hold(until),
+            None => vec![close, self.count_restore()],
+        }
     }
 
     /// Starts a trial of what the policy wants over `over`, unless it was refused before.

@@ -1,14 +1,14 @@
 //! What the area does, told as a person would: first enforcement, trial, confirmation, lapse, drift, fights, findings, lift.
 
 use tenure_policy::names::UnixUser;
-use tenure_policy::resolved::{Mode, Users};
+use tenure_policy::resolved::{FirewallSection, Mode, Users};
 
 use super::crash_tests::{confirm, listing, read, settle, turn};
 use super::listing::Listing;
 use super::nft::Shown;
 use super::samples::{network, web, web_wider};
 use super::state::{self, Confirmed, Refused, Trial};
-use super::{Action, Firewall, Purpose};
+use super::{Action, Firewall, Purpose, guard};
 use crate::area::{AreaSpec, Weight};
 use crate::fake::FakeHost;
 use crate::pass::{Report, Verdict, pass};
@@ -435,6 +435,81 @@ fn a_full_disk_changes_nothing_before_the_trial_and_is_told_after() {
     assert_eq!(report.verdict, Verdict::Drifted, "in force, but not kept for the next boot");
     assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Remediated);
     assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Compliant);
+}
+
+/// A ruleset that was refused, one that does not compile, one that the guard does not let through.
+fn cannot_be_tried() -> [(&'static str, FirewallSection); 3] {
+    let (mut unknown, mut cut) = (web_wider(), web_wider());
+    unknown.outbound[1].users = Users::Named(vec![UnixUser::new("nobody-here").unwrap()]);
+    cut.blocks.push(network("office"));
+    [("refused", web_wider()), ("does not compile", unknown), ("cuts the management path", cut)]
+}
+
+/// An enforced host whose confirmed ruleset is gone from disk, with the policy's refused where it is that one.
+fn lost_with(what: &str, section: &FirewallSection) -> FakeHost {
+    let host = confirmed();
+    if what == "refused" {
+        settle(&host, section);
+        host.advance_ms(60_000);
+        settle(&host, section);
+        assert!(host.content(state::REFUSED).is_some());
+    }
+    host.delete(state::CONFIRMED);
+    host
+}
+
+#[test]
+fn an_enforced_host_that_lost_its_state_is_closed_whatever_the_policy_wants() {
+    for (what, section) in cannot_be_tried() {
+        for stranger in [FLUSH, r#"{"nftables":[{"flush":{"table":{"family":"inet","name":"tenure"}}}]}"#] {
+            let host = lost_with(what, &section);
+            host.nft_as(4711, "nft", stranger).unwrap();
+            assert!(stranger != FLUSH || host.reaches("192.0.2.1", 443), "{what}: not open to begin with");
+            let report = turn(&host, &section);
+            assert_eq!(report.verdict, Verdict::Drifted, "{what}: {report:#?}");
+            assert!(kinds(&report).contains(&"state-lost"), "{what}: {report:#?}");
+            for from in ["192.0.2.1", "2001:db8:ffff::1"] {
+                assert!(!host.reaches(from, 443) && !host.reaches(from, 22), "{what}: open to {from}");
+            }
+            assert!(host.reaches("203.0.113.9", 22) && host.reaches("2001:db8:10::9", 22), "{what}: cut");
+            let again = turn(&host, &section);
+            assert_eq!((again.verdict, again.done.len()), (Verdict::Drifted, 0), "{what}: {again:#?}");
+            assert_eq!(again.refusal.is_some(), what.starts_with("cuts"), "{what}: {again:#?}");
+            // the policy that can be tried comes
+            host.delete(state::REFUSED);
+            assert_eq!(turn(&host, &web()).verdict, Verdict::Pending, "{what}");
+            host.advance_ms(1000);
+            confirm(&host);
+            assert_eq!(settle(&host, &web()).verdict, Verdict::Compliant, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_baseline_that_would_cut_the_management_path_is_not_loaded() {
+    for (what, section) in cannot_be_tried() {
+        let host = lost_with(what, &section);
+        host.write_as("/etc/ssh/sshd_config.d/port.conf", "Port 2222\n", 0, 0o644);
+        host.reload_sshd();
+        host.nft_as(4711, "nft", FLUSH).unwrap();
+        let report = turn(&host, &section);
+        assert_eq!(report.refusal.expect("refused").kind, "ssh-listens-elsewhere", "{what}");
+        assert!(report.done.is_empty() && host.reaches("203.0.113.9", 2222), "{what}");
+    }
+    // Where the policy names nobody, everybody comes by SSH, where it listens.
+    let mut nobody = web();
+    nobody.management.clear();
+    assert!(guard::baseline_stays(&nobody, &[22]).is_ok() && guard::baseline_stays(&nobody, &[]).is_ok());
+    assert_eq!(guard::baseline_stays(&nobody, &[2222]).unwrap_err().kind, "no-management-path");
+}
+
+#[test]
+fn a_host_that_never_enforced_is_not_closed_by_a_policy_that_cannot_be_tried() {
+    for (what, section) in cannot_be_tried().into_iter().skip(1) {
+        let host = FakeHost::debian();
+        let _ = turn(&host, &section);
+        assert!(listing(&host).is_none() && host.writes() == 0, "{what}");
+    }
 }
 
 #[test]

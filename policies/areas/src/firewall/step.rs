@@ -16,6 +16,8 @@ pub enum Purpose {
     Warm,
     /// Brings a new ruleset towards the kernel: the guard must have proved it.
     Load,
+    /// Brings the built-in baseline into the kernel: the guard must have proved it.
+    Baseline,
     /// Ends a trial for the new ruleset.
     Confirm,
     /// Ends a trial for the old ruleset.
