@@ -156,6 +156,10 @@ impl HostWrite for KeepFirst<'_> {
         self.host.put(file)
     }
 
+    fn replace(&self, from: &ManagedPath, to: &ManagedPath) -> PortResult<()> {
+        self.host.replace(from, to)
+    }
+
     fn remove(&self, path: &ManagedPath) -> PortResult<()> {
         self.host.remove(path)
     }

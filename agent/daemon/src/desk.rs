@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
+use tenure_areas::firewall::in_force;
 use tenure_areas::firewall::listing::live_families;
 use tenure_areas::firewall::nft::live_name;
 use tenure_areas::firewall::state::{
@@ -143,10 +144,14 @@ impl Counter {
         let bytes = serde_json::to_vec(&request).expect("plain data with text keys");
         write(&*self.tools.host, CONFIRM, bytes).map_err(|e| failed("leave the confirmation", &e))?;
         self.pass_of(Area::Firewall)?;
-        let held = self.confirmed_number()?;
-        if held != Some(number) {
-            let what = format!("g{number} was not confirmed: {}", self.last_word(Area::Firewall));
-            return Err(Refused::new(what, "look at `tenure-agent status`"));
+        if self.confirmed_number()? != Some(number) {
+            let why = self.last_word(Area::Firewall);
+            // Who is told that it was not done must not see it done later: the word is taken back before that is said.
+            remove(&*self.tools.host, CONFIRM).map_err(|e| failed("take the confirmation back", &e))?;
+            self.pass_of(Area::Firewall)?;
+            if self.confirmed_number()? != Some(number) {
+                return Err(self.not_kept(number, &why));
+            }
         }
         let payload = json!({ "number": number, "hash": trial.new.hash, "by": by });
         self.event("confirm", payload);
@@ -154,6 +159,28 @@ impl Counter {
         let version = self.tools.policy.get().and_then(|held| held.version());
         Entry::new(Kind::TrialConfirmed, &told).area(Area::Firewall).version(version).write();
         Ok(Confirmed { number: Some(number), by, at: now.wall, ssh_access: None })
+    }
+
+    /// What came of a confirmation that left no confirmed ruleset.
+    fn not_kept(&self, number: u32, why: &str) -> Refused {
+        match in_force::unwritten(&*self.tools.host) {
+            Ok(Some(kept)) if kept == number => Refused::new(
+                format!("g{number} is in force, not yet written down: {why}"),
+                "the agent writes it down as soon as it can; until then the ruleset before it comes back when the host \
+                 restarts. `tenure-agent doctor` looks for the usual reasons (a full disk)",
+            ),
+            Ok(_) => {
+                let next = "the ruleset before it comes back when the trial ends; look at `tenure-agent status`, mend that \
+                            (`tenure-agent doctor` looks for the usual reasons), then confirm again";
+                Refused::new(format!("g{number} was not confirmed: {why}"), next)
+            }
+            Err(unknown) => Refused::new(
+                format!(
+                    "g{number} is not written down as confirmed: {why}; whether it is in force is not known: {unknown}"
+                ),
+                DOCTOR,
+            ),
+        }
     }
 
     fn confirm_logins(&self, pid: u32, switched: u64) -> Result<Answer, Refused> {

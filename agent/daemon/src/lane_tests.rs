@@ -49,6 +49,9 @@ impl HostWrite for Slow {
     fn put(&self, file: &ManagedFile) -> PortResult<()> {
         self.fake.put(file)
     }
+    fn replace(&self, from: &ManagedPath, to: &ManagedPath) -> PortResult<()> {
+        self.fake.replace(from, to)
+    }
     fn remove(&self, path: &ManagedPath) -> PortResult<()> {
         self.fake.remove(path)
     }

@@ -42,7 +42,21 @@ enum Fault {
     Fails,
     Kills,
     KillsThenReboot,
+    /// The disk is full from there on, while everything else goes on.
+    FillsTheDisk,
 }
+
+/// Each fault with nobody there, and with a person who helps as it strikes.
+const FAULTS: [(Fault, bool); 8] = [
+    (Fault::Fails, false),
+    (Fault::Kills, false),
+    (Fault::KillsThenReboot, false),
+    (Fault::FillsTheDisk, false),
+    (Fault::Fails, true),
+    (Fault::Kills, true),
+    (Fault::KillsThenReboot, true),
+    (Fault::FillsTheDisk, true),
+];
 
 impl<A: AreaSpec> Law<A> {
     fn turn(&self, host: &FakeHost, mode: Mode) -> Report {
@@ -152,9 +166,9 @@ impl<A: AreaSpec> Law<A> {
 
     fn faults_leave_a_way_in(&self) {
         for (name, start) in &self.starts {
-            for fault in [Fault::Fails, Fault::Kills, Fault::KillsThenReboot] {
+            for (fault, helped) in FAULTS {
                 for n in 1.. {
-                    let what = format!("{name}, {fault:?} at write {n}");
+                    let what = format!("{name}, {fault:?} at write {n}, helped {helped}");
                     let host = start();
                     let before = host.writes();
                     // What somebody else has cut before we come is not ours; in the end it must be open.
@@ -165,6 +179,7 @@ impl<A: AreaSpec> Law<A> {
                     let was_open = (self.open)(&host) && (self.open)(&untouched);
                     match fault {
                         Fault::Fails => host.fail_write(n),
+                        Fault::FillsTheDisk => host.fill_disk_before_write(n),
                         Fault::Kills | Fault::KillsThenReboot => host.kill_before_write(n),
                     }
                     for _ in 0..4 {
@@ -172,6 +187,9 @@ impl<A: AreaSpec> Law<A> {
                         let open = (self.open)(&host) || !was_open;
                         assert!(open, "{}: {what}: the management path is cut", A::NAME);
                         host.advance_ms(500);
+                        if helped {
+                            (self.help)(&host);
+                        }
                     }
                     let struck = host.writes() >= before + n;
                     host.revive();

@@ -140,6 +140,9 @@ impl HostWrite for Host {
         self.puts.borrow_mut().push(file.path.as_str().to_owned());
         Ok(())
     }
+    fn replace(&self, _: &ManagedPath, _: &ManagedPath) -> PortResult<()> {
+        Ok(())
+    }
     fn remove(&self, _: &ManagedPath) -> PortResult<()> {
         Ok(())
     }

@@ -144,6 +144,8 @@ pub trait HostRead {
 pub trait HostWrite {
     /// Puts a whole file in place: temporary, fsync, rename, fsync of the directory.
     fn put(&self, file: &ManagedFile) -> PortResult<()>;
+    /// Puts a managed regular file in the place of another in the same directory, durably; needs no room on the disk.
+    fn replace(&self, from: &ManagedPath, to: &ManagedPath) -> PortResult<()>;
     /// Removes a managed file; absent is fine.
     fn remove(&self, path: &ManagedPath) -> PortResult<()>;
     /// Does something.

@@ -149,6 +149,12 @@ impl HostWrite for LinuxHost {
         done.map_err(|e| fault::file("writing", &e))
     }
 
+    fn replace(&self, from: &ManagedPath, to: &ManagedPath) -> PortResult<()> {
+        self.memo.look_again();
+        let done = self.roots.replace(Path::new(from.as_str()), Path::new(to.as_str()));
+        done.map_err(|e| fault::file("replacing", &e))
+    }
+
     fn remove(&self, path: &ManagedPath) -> PortResult<()> {
         self.memo.look_again();
         match self.roots.remove(Path::new(path.as_str())) {

@@ -250,6 +250,36 @@ fn a_put_is_whole_and_leaves_nothing_beside() {
 }
 
 #[test]
+fn a_file_takes_the_place_of_another_beside_it() {
+    let d = dir();
+    let roots = Roots::new([d.path()]).expect("roots");
+    let at = |name: &str| d.path().join(name);
+    roots.make_dir(&at("sub"), 0o700).expect("sub");
+    for (name, text) in [("next", b"new".as_slice()), ("there", b"old")] {
+        roots.put(&put(&at(name), text)).expect("put");
+    }
+    assert!(matches!(
+        roots.replace(&at("next"), &at("sub/next")).expect_err("elsewhere"),
+        FileError::BadPath { .. }
+    ));
+    assert!(matches!(roots.replace(&at("next"), &at("sub")).expect_err("a directory"), FileError::Io { .. }));
+    assert!(matches!(
+        roots.replace(&at("sub"), &at("there")).expect_err("no file"),
+        FileError::WrongKind { .. }
+    ));
+    symlink("there", at("link")).expect("link");
+    assert!(matches!(
+        roots.replace(&at("link"), &at("there")).expect_err("a link"),
+        FileError::WrongKind { .. }
+    ));
+    assert!(roots.replace(&at("none"), &at("there")).expect_err("missing").is_missing());
+    assert_eq!(fs::read(at("there")).expect("read"), b"old");
+    roots.replace(&at("next"), &at("there")).expect("replaced");
+    assert_eq!(fs::read(at("there")).expect("read"), b"new");
+    assert_eq!(names(&d), ["link", "sub", "there"]);
+}
+
+#[test]
 fn what_stood_there_is_set_aside_under_a_free_name() {
     let d = dir();
     let roots = Roots::new([d.path()]).expect("roots");
@@ -371,6 +401,14 @@ fn writes_more_than_fits() {
         "{error:?}"
     );
     assert_eq!(fs::read(&path).expect("old"), b"old");
+    // What was written before the disk was full still takes its place.
+    let (next, filler) = (dir.join("next"), dir.join("filler"));
+    roots.put(&put(&next, b"new")).expect("small fits");
+    fs::write(&filler, vec![1; 1 << 20]).expect_err("fills all that is left");
+    roots.put(&put(&dir.join("more"), b"x")).expect_err("it is full");
+    roots.replace(&next, &path).expect("needs no room");
+    assert_eq!(fs::read(&path).expect("new"), b"new");
+    fs::remove_file(&filler).expect("the filler");
     assert_eq!(fs::read_dir(&dir).expect("list").count(), 1, "no left-over takes the room");
 }
 

@@ -138,6 +138,29 @@ impl Roots {
         Ok(removed)
     }
 
+    /// Puts a regular file in the place of another in the same directory, durably. Nothing is written anew, so that it needs no
+    /// room on the disk.
+    ///
+    /// # Errors
+    /// When it is missing or no regular file, the other name is a directory or in another one, or as `put`.
+    pub fn replace(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        if from.parent() != to.parent() {
+            let why = "it must be in the directory of the file that takes its place";
+            return Err(FileError::BadPath { path: to.into(), why });
+        }
+        let (dir, name) = self.place(from)?;
+        let (_, other) = self.place(to)?;
+        let mode = statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| FileError::io("look at", from, e))?
+            .st_mode;
+        let kind = Kind::of(mode);
+        if kind != Kind::File {
+            return Err(FileError::WrongKind { path: from.into(), kind, wanted: Kind::File });
+        }
+        renameat(&dir, &name, &dir, &other).map_err(|e| FileError::io("replace", to, e))?;
+        sync(&dir, to)
+    }
+
     /// Renames a file out of the way, in its directory, to a name that starts with a dot and ends in
     /// `.tenure-aside` with a number; returns the new path. Nothing that stands there is replaced.
     ///

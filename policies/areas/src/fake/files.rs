@@ -157,6 +157,42 @@ impl Files {
         }
     }
 
+    /// As rename(2) in one directory, of a regular file.
+    pub(super) fn replace(&mut self, from: &str, to: &str) -> PortResult<()> {
+        let parts = |path: &str| {
+            let (parent, name) = path.rsplit_once('/').expect("a managed path is absolute");
+            (parent.to_owned(), name.to_owned())
+        };
+        let ((parent, name), (beside, other)) = (parts(from), parts(to));
+        if parent != beside {
+            let why = "it must be in the directory of the file that takes its place".into();
+            return Err(PortError::Untrusted { what: to.to_owned(), why });
+        }
+        let dir = self.walk(&parent, Trust::RootOnly).map_err(|astray| astray.of(from))?;
+        let (at, there) = (format!("{dir}/{name}"), format!("{dir}/{other}"));
+        match self.0.get(&at).map(|node| &node.kind) {
+            Some(NodeKind::File(_)) => {}
+            Some(kind) => {
+                return Err(PortError::Untrusted {
+                    what: from.to_owned(),
+                    why: format!("is {}", kind.word()),
+                });
+            }
+            None if self.is_dir(&at) => {
+                return Err(PortError::Untrusted { what: from.to_owned(), why: "is a directory".into() });
+            }
+            None => return Err(PortError::Absent { what: from.to_owned() }),
+        }
+        if self.is_dir(&there) {
+            let why = "is a directory".into();
+            return Err(PortError::Failed { doing: format!("replacing {to}"), why });
+        }
+        if let Some(node) = self.0.remove(&at) {
+            self.0.insert(there, node);
+        }
+        Ok(())
+    }
+
     pub(super) fn unlink(&mut self, path: &str) -> PortResult<()> {
         let (parent, name) = path.rsplit_once('/').expect("a managed path is absolute");
         let parent = match self.walk(parent, Trust::RootOnly) {

@@ -64,6 +64,7 @@ struct State {
 enum Fault {
     Fail(u64),
     Kill(u64),
+    Full(u64),
 }
 
 #[derive(Debug, Clone, serde::Serialize)]
@@ -156,6 +157,13 @@ impl FakeHost {
     pub fn fail_write(&self, n: u64) {
         let mut state = self.state();
         state.fault = Some(Fault::Fail(state.writes + n));
+    }
+
+    /// The disk is full before the `n`-th write from now and stays so until [`Self::revive`]: no file is put anywhere but in
+    /// `/run`, which is memory; everything else works.
+    pub fn fill_disk_before_write(&self, n: u64) {
+        let mut state = self.state();
+        state.fault = Some(Fault::Full(state.writes + n));
     }
 
     /// The agent dies before its `n`-th write from now: that one and all after it change nothing until [`Self::revive`].
@@ -364,12 +372,13 @@ impl State {
             .map_err(|why| PortError::Failed { doing: "nft -j -f -".into(), why: why.to_string() })
     }
 
-    /// Counts a write; the error that a fault makes of it.
-    fn write(&mut self, doing: &str) -> PortResult<()> {
+    /// Counts a write, which takes room on the disk or not; the error that a fault makes of it.
+    fn write(&mut self, doing: &str, takes_room: bool) -> PortResult<()> {
         self.writes += 1;
         let failed = |why: &str| Err(PortError::Failed { doing: doing.into(), why: why.into() });
         match self.fault {
             Some(Fault::Fail(n)) if n == self.writes => failed("no space left on device"),
+            Some(Fault::Full(n)) if n <= self.writes && takes_room => failed("no space left on device"),
             Some(Fault::Kill(n)) if n <= self.writes => {
                 self.dead = true;
                 failed("the agent is dead")
@@ -464,21 +473,28 @@ impl HostRead for FakeHost {
 impl HostWrite for FakeHost {
     fn put(&self, file: &ManagedFile) -> PortResult<()> {
         let mut state = self.state();
-        state.write(&format!("writing {}", file.path.as_str()))?;
+        let on_disk = !file.path.as_str().starts_with("/run/");
+        state.write(&format!("writing {}", file.path.as_str()), on_disk)?;
         let at = state.wall;
         state.files.put(file.path.as_str(), Node::file(&file.bytes, 0, file.mode, at))
     }
 
+    fn replace(&self, from: &ManagedPath, to: &ManagedPath) -> PortResult<()> {
+        let mut state = self.state();
+        state.write(&format!("replacing {}", to.as_str()), false)?;
+        state.files.replace(from.as_str(), to.as_str())
+    }
+
     fn remove(&self, path: &ManagedPath) -> PortResult<()> {
         let mut state = self.state();
-        state.write(&format!("removing {}", path.as_str()))?;
+        state.write(&format!("removing {}", path.as_str()), false)?;
         state.files.unlink(path.as_str())
     }
 
     fn tell(&self, command: &Command) -> PortResult<()> {
         let mut state = self.state();
         let asked: String = format!("{command:?}").chars().take(40).collect();
-        state.write(&asked)?;
+        state.write(&asked, false)?;
         match command {
             Command::NftLoad { json } | Command::NftRestore { json, .. } => state.load(json),
             Command::ConntrackWarm => {

@@ -197,6 +197,7 @@ fn killed_at(
         assert_eq!(end, "new", "{case}: what was in force for good was taken back");
     }
     assert!(host.content(state::TRIAL).is_none(), "{case}: a trial is left on disk");
+    assert!(host.content(state::NEXT).is_none(), "{case}: what was to be confirmed is left on disk");
     assert!(!host.nft_listing().contains("tenure_warm"), "{case}: the warm-up table is left");
     let kept = read::<Confirmed>(&host, state::CONFIRMED);
     match end {

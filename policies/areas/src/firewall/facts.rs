@@ -28,6 +28,9 @@ pub struct Facts {
     pub confirmed: Option<Summary>,
     /// The trial on disk.
     pub trial: Option<TrialFacts>,
+    /// Does something stand where a ruleset that is being confirmed is written?
+    #[serde(default)]
+    pub next: bool,
     /// A person's confirmation, waiting.
     pub confirm: Option<ConfirmRequest>,
     /// The ruleset that is not tried again.
@@ -162,6 +165,8 @@ pub struct Here {
     pub confirmed: Option<Confirmed>,
     /// With content.
     pub trial: Option<Trial>,
+    /// What is being confirmed, whole.
+    pub next: Option<Confirmed>,
     /// Tracked connections; asked only when a trial ends.
     pub flows: Vec<Flow>,
     /// This host's own addresses; read only with `flows`.

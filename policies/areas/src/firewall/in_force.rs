@@ -55,11 +55,14 @@ pub enum InForce {
     Strange,
 }
 
-/// Looks at the kernel and at the rulesets on disk.
-///
-/// # Errors
-/// [`Unknown`] when one of them cannot be read.
-pub fn in_force(host: &dyn HostRead) -> Result<InForce, Unknown> {
+/// What the kernel shows, beside the rulesets on disk.
+struct Seen {
+    own: Own,
+    confirmed: Option<Confirmed>,
+    trial: Option<Trial>,
+}
+
+fn seen(host: &dyn HostRead) -> Result<Seen, Unknown> {
     let fault = |path: &'static str| move |e| Unknown::from_port(format!("reading {path}"), &e);
     let kept = |kept| match kept {
         Kept::Some(confirmed) => Some(confirmed),
@@ -74,6 +77,24 @@ pub fn in_force(host: &dyn HostRead) -> Result<InForce, Unknown> {
         Err(error) => return Err(fault(state::TRIAL)(error)),
     };
     let own = observe::own(&observe::listing(host)?, confirmed.as_ref(), trial.as_ref(), None, None)?;
+    Ok(Seen { own, confirmed, trial })
+}
+
+/// The number of the ruleset that the kernel has for good and that is not written down as confirmed yet, where there is one.
+///
+/// # Errors
+/// [`Unknown`] when kernel or disk cannot be read.
+pub fn unwritten(host: &dyn HostRead) -> Result<Option<u32>, Unknown> {
+    let Seen { own, trial, .. } = seen(host)?;
+    Ok(trial.filter(|_| own == Own::NewConfirmed).map(|trial| trial.new.number))
+}
+
+/// Looks at the kernel and at the rulesets on disk.
+///
+/// # Errors
+/// [`Unknown`] when one of them cannot be read.
+pub fn in_force(host: &dyn HostRead) -> Result<InForce, Unknown> {
+    let Seen { own, confirmed, trial } = seen(host)?;
     let live = observe::live(host, &own, trial.as_ref())?;
     let table = match own {
         Own::Absent => return Ok(InForce::Nothing),

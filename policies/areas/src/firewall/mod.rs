@@ -93,6 +93,7 @@ impl AreaSpec for Firewall {
         }
         let kept = [
             (facts.trial.is_some(), state::TRIAL),
+            (facts.next, state::NEXT),
             (facts.confirm.is_some(), state::CONFIRM),
             (facts.refused.is_some(), state::REFUSED),
             (facts.restores.is_some(), state::RESTORES),
@@ -106,6 +107,8 @@ impl AreaSpec for Firewall {
 
 #[cfg(test)]
 pub(crate) mod crash_tests;
+#[cfg(test)]
+mod full_disk_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]

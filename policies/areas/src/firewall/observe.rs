@@ -43,6 +43,15 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
         .map_err(|e| Unknown::from_port(disk(state::TRIAL), &e))
         .map(state::whole_trial)?
         .or_note(state::TRIAL, &mut faults);
+    // Broken, it is written anew or removed: nothing is decided by it.
+    let next = state::read::<Confirmed>(host, state::NEXT)
+        .map_err(|e| Unknown::from_port(disk(state::NEXT), &e))
+        .map(state::whole_confirmed)?;
+    let (is_next, next) = match next {
+        Kept::Some(next) => (true, Some(next)),
+        Kept::Broken(_) => (true, None),
+        Kept::None => (false, None),
+    };
     let confirm = small(host, state::CONFIRM, &mut faults)?;
     let refused = small(host, state::REFUSED, &mut faults)?;
     let restores = small(host, state::RESTORES, &mut faults)?;
@@ -67,7 +76,7 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
         true => None,
         false => Some(ssh_servers::ports(&ssh_servers::seen(host)?)),
     };
-    let mut here = Here { confirmed, trial, ..Here::default() };
+    let mut here = Here { confirmed, trial, next, ..Here::default() };
     let given_up =
         |trial: &Trial| refused.as_ref().is_some_and(|r: &state::Refused| r.hash == trial.new.hash);
     let ending = match (&here.trial, live, &confirm) {
@@ -84,6 +93,7 @@ pub(super) fn observe(host: &dyn HostRead, section: &FirewallSection) -> Result<
         live,
         confirmed: here.confirmed.as_ref().map(|c| summary(&c.ruleset)),
         trial: here.trial.as_ref().map(trial_facts),
+        next: is_next,
         confirm,
         refused,
         restores,

@@ -41,6 +41,7 @@ pub(super) fn plan(section: &FirewallSection, facts: &Facts, now: &Now) -> Plan<
     };
     let mut planner = Planner { section, facts, now, wanted, findings, pending: None };
     let steps = match &facts.trial {
+        Some(trial) if facts.confirmed == Some(trial.new) => planner.confirmed(),
         Some(trial) => planner.during(trial),
         None => planner.at_rest(),
     };
@@ -102,6 +103,15 @@ impl Planner<'_> {
             steps.push(Step::load(Purpose::Lift, step::COOL, transaction::cool()));
         }
         steps.extend(self.facts.confirm.is_some().then(|| Step::remove(state::CONFIRM)));
+        steps.extend(self.facts.next.then(|| Step::remove(state::NEXT)));
+        steps
+    }
+
+    /// Drops what a trial that is over has on disk; its record last, as it says that the rest is there.
+    fn ended(&self) -> Vec<Step> {
+        let mut steps = vec![Step::remove(state::CONFIRM)];
+        steps.extend(self.facts.next.then(|| Step::remove(state::NEXT)));
+        steps.push(Step::remove(state::TRIAL));
         steps
     }
 
@@ -180,15 +190,23 @@ impl Planner<'_> {
         let Some(wanted) = &self.wanted else { return vec![] };
         let ruleset = Ruleset { number, ..wanted.clone() };
         self.findings.push(findings::adopted(number));
-        self.write_confirmed(ruleset)
-    }
-
-    fn write_confirmed(&self, ruleset: Ruleset) -> Vec<Step> {
-        let line = format!("keep g{} as confirmed, for restoring and for boot", ruleset.number);
-        let mut steps =
-            vec![Step::put(line, state::file(state::CONFIRMED, &Confirmed { at: self.now.wall, ruleset }))];
+        let confirmed = Confirmed { at: self.now.wall, ruleset };
+        let mut steps = vec![Step::put(keeping(number), state::file(state::CONFIRMED, &confirmed))];
         steps.extend(self.marked());
         steps
+    }
+
+    /// Writes down what is to be confirmed, where it decides nothing yet: a disk that is full stops a confirmation here.
+    fn write_next(&self, trial: &Trial) -> Step {
+        let line = format!("write g{} down, to be kept once it is in force", trial.new.number);
+        let next = Confirmed { at: self.now.wall, ruleset: trial.new.clone() };
+        Step::put(line, state::file(state::NEXT, &next))
+    }
+
+    /// What was written down becomes the confirmed ruleset; that needs no room.
+    fn keep_next(&self, trial: &Trial) -> Step {
+        let (next, confirmed) = (state::managed(state::NEXT), state::managed(state::CONFIRMED));
+        Step::new(Purpose::State, keeping(trial.new.number), Action::Replace(next, confirmed))
     }
 
     /// The mark that a host with a confirmed ruleset has. Who was killed between the two writes still lacks it, and a host
@@ -243,6 +261,14 @@ impl Planner<'_> {
         vec![]
     }
 
+    /// The ruleset of the trial on disk is written down as confirmed: whatever the kernel shows, there is no way back.
+    fn confirmed(&mut self) -> Vec<Step> {
+        match self.facts.here.trial.as_ref().filter(|_| self.facts.own == Own::Confirmed) {
+            Some(trial) => self.kept(trial),
+            None => self.restore(),
+        }
+    }
+
     /// A trial on disk.
     fn during(&mut self, trial: &TrialFacts) -> Vec<Step> {
         let Some(kept) = self.facts.here.trial.clone() else { return self.judged_elsewhere(trial) };
@@ -258,9 +284,15 @@ impl Planner<'_> {
             Own::Staged => {
                 let line = format!("take the staged g{} away", kept.new.number);
                 let json = transaction::unstage(kept.over.numbered(), kept.new.numbered());
-                vec![Step::load(Purpose::Abandon, line, json), Step::remove(state::TRIAL)]
+                let mut steps = vec![Step::load(Purpose::Abandon, line, json)];
+                steps.extend(self.ended());
+                steps
             }
-            Own::Confirmed | Own::Old | Own::Wanted { .. } => vec![Step::remove(state::TRIAL)],
+            // The kernel shows the old one and the time is over, so that the next pass would not know of this trial.
+            Own::Confirmed | Own::Old if left == 0 && self.wants(kept.new.hash) => {
+                self.give_up(&kept, NOBODY)
+            }
+            Own::Confirmed | Own::Old | Own::Wanted { .. } | Own::Baseline => self.ended(),
             Own::Absent | Own::Differs { .. } if left > 0 => self.resume(&kept, left),
             Own::Absent | Own::Differs { .. } => {
                 self.findings.extend(findings::drift(self.facts));
@@ -310,20 +342,31 @@ impl Planner<'_> {
         }
         let line = format!("confirm g{}, as {} asked", trial.new.number, super::describe::text(&confirm.by));
         let json = transaction::confirm(trial.over.numbered(), trial.new.numbered());
-        let mut steps = vec![Step::load(Purpose::Confirm, line, json)];
-        steps.extend(self.finish(trial));
+        let mut steps = vec![self.write_next(trial), Step::load(Purpose::Confirm, line, json)];
+        steps.push(self.keep_next(trial));
+        steps.extend(self.kept(trial));
         steps
     }
 
-    /// The new ruleset is in force: write that down, cut what it denies.
+    /// The new ruleset is in force and nothing says so yet: write that down.
     fn finish(&self, trial: &Trial) -> Vec<Step> {
+        let written = self.facts.here.next.as_ref().is_some_and(|next| next.ruleset == trial.new);
+        let mut steps = Vec::new();
+        steps.extend((!written).then(|| self.write_next(trial)));
+        steps.push(self.keep_next(trial));
+        steps.extend(self.kept(trial));
+        steps
+    }
+
+    /// The new ruleset is in force and kept: cut what it denies, and the trial is over.
+    fn kept(&self, trial: &Trial) -> Vec<Step> {
         let mut steps = self.cut(&trial.new.table);
-        steps.extend(self.write_confirmed(trial.new.clone()));
         steps.extend([
             Step::remove(state::CONFIRM),
             Step::remove(state::REFUSED),
             Step::remove(state::TRIAL),
         ]);
+        steps.extend(self.marked());
         steps
     }
 
@@ -331,15 +374,17 @@ impl Planner<'_> {
     fn withdraw(&mut self, trial: &Trial) -> Vec<Step> {
         let mut steps = self.back(trial);
         steps.extend(self.cut(&trial.over.table));
-        steps.extend([Step::remove(state::CONFIRM), Step::remove(state::TRIAL)]);
+        steps.extend(self.ended());
         steps
     }
 
-    /// The trial is over without a confirmation: back to the old ruleset, and not again until somebody asks.
+    /// The trial is over without a confirmation: back to the old ruleset, and not again until somebody asks. Back first, as that
+    /// needs no room on the disk; who is killed then gives up once more.
     fn give_up(&mut self, trial: &Trial, why: &str) -> Vec<Step> {
         let refused =
             Refused { number: trial.new.number, hash: trial.new.hash, why: why.into(), at: self.now.wall };
-        let mut steps = Vec::new();
+        let mut steps = self.back(trial);
+        steps.extend(self.cut(&trial.over.table));
         match self.refused(trial.new.hash) {
             Some(known) if known.number == trial.new.number => self.findings.push(findings::expired(known)),
             _ => {
@@ -348,9 +393,7 @@ impl Planner<'_> {
                 steps.push(Step::put(line, state::file(state::REFUSED, &refused)));
             }
         }
-        steps.extend(self.back(trial));
-        steps.extend(self.cut(&trial.over.table));
-        steps.extend([Step::remove(state::CONFIRM), Step::remove(state::TRIAL)]);
+        steps.extend(self.ended());
         steps
     }
 
@@ -365,7 +408,7 @@ impl Planner<'_> {
             _ if nothing => transaction::lift(),
             Own::OnTrial => transaction::abandon(old, new),
             Own::Staged => transaction::unstage(old, new),
-            Own::Absent | Own::NewConfirmed | Own::Wanted { .. } | Own::Differs { .. } => {
+            Own::Absent | Own::NewConfirmed | Own::Wanted { .. } | Own::Baseline | Own::Differs { .. } => {
                 transaction::replace(&Shown::Confirmed(old))
             }
         };
@@ -397,6 +440,10 @@ impl Planner<'_> {
 
 fn only_on_host(purpose: Purpose, line: &str) -> Step {
     Step::new(purpose, line, Action::OnlyOnHost)
+}
+
+fn keeping(number: u32) -> String {
+    format!("keep g{number} as confirmed, for restoring and for boot")
 }
 
 fn named(ruleset: &Ruleset) -> String {

@@ -14,7 +14,7 @@ use crate::fake::FakeHost;
 use crate::pass::{Report, Verdict, pass};
 use crate::port::{Flow, HostWrite};
 
-fn confirmed() -> FakeHost {
+pub(super) fn confirmed() -> FakeHost {
     let host = FakeHost::debian();
     settle(&host, &web());
     host.advance_ms(1000);
@@ -23,11 +23,11 @@ fn confirmed() -> FakeHost {
     host
 }
 
-fn kinds(report: &Report) -> Vec<&str> {
+pub(super) fn kinds(report: &Report) -> Vec<&str> {
     report.findings.iter().map(|f| f.kind.as_str()).collect()
 }
 
-const FLUSH: &str = r#"{"nftables":[{"flush":{"ruleset":null}}]}"#;
+pub(super) const FLUSH: &str = r#"{"nftables":[{"flush":{"ruleset":null}}]}"#;
 
 #[test]
 fn a_ruleset_that_does_not_open_where_sshd_listens_is_not_tried() {
@@ -419,24 +419,6 @@ fn two_programs_restoring_against_each_other_slow_down_and_are_told() {
     assert_eq!(turn(&host, &web()).verdict, Verdict::Remediated, "slower, not never");
 }
 
-#[test]
-fn a_full_disk_changes_nothing_before_the_trial_and_is_told_after() {
-    let host = confirmed();
-    let before = host.nft_listing();
-    host.fail_write(1);
-    let report = turn(&host, &web_wider());
-    assert!(report.done[0].error.as_deref().unwrap().contains("no space left"), "{report:#?}");
-    assert_eq!((report.done.len(), host.nft_listing()), (1, before));
-    turn(&host, &web_wider());
-    host.advance_ms(1000);
-    confirm(&host);
-    host.fail_write(2);
-    let report = turn(&host, &web_wider());
-    assert_eq!(report.verdict, Verdict::Drifted, "in force, but not kept for the next boot");
-    assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Remediated);
-    assert_eq!(turn(&host, &web_wider()).verdict, Verdict::Compliant);
-}
-
 /// A ruleset that was refused, one that does not compile, one that the guard does not let through.
 fn cannot_be_tried() -> [(&'static str, FirewallSection); 3] {
     let (mut unknown, mut cut) = (web_wider(), web_wider());
@@ -446,7 +428,7 @@ fn cannot_be_tried() -> [(&'static str, FirewallSection); 3] {
 }
 
 /// An enforced host whose confirmed ruleset is gone from disk, with the policy's refused where it is that one.
-fn lost_with(what: &str, section: &FirewallSection) -> FakeHost {
+pub(super) fn lost_with(what: &str, section: &FirewallSection) -> FakeHost {
     let host = confirmed();
     if what == "refused" {
         settle(&host, section);

@@ -13,6 +13,8 @@ use crate::port::{Beneath, HostRead, ManagedFile, ManagedPath, Owner, PortError}
 
 /// The confirmed ruleset: what is restored, and loaded at boot.
 pub const CONFIRMED: &str = "/var/lib/tenure/firewall/confirmed.json";
+/// What is to be [`CONFIRMED`]: written before the kernel is asked to keep it, and put in its place after, which needs no room.
+pub const NEXT: &str = "/var/lib/tenure/firewall/confirmed.next.json";
 /// The trial under way.
 pub const TRIAL: &str = "/var/lib/tenure/firewall/trial.json";
 /// The ruleset whose trial nobody confirmed: not tried again until an operator asks (`tenure-agent apply` removes this file).

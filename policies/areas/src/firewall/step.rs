@@ -40,6 +40,8 @@ pub(super) const COOL: &str =
 pub enum Action {
     /// Puts a file in place.
     Put(ManagedFile),
+    /// Puts a file in the place of another.
+    Replace(ManagedPath, ManagedPath),
     /// Removes a file.
     Remove(ManagedPath),
     /// Tells the host.
@@ -86,6 +88,7 @@ impl Step {
     pub(super) fn carry_out(&self, host: &dyn HostWrite) -> PortResult<()> {
         match &self.action {
             Action::Put(file) => host.put(file),
+            Action::Replace(from, to) => host.replace(from, to),
             Action::Remove(path) => host.remove(path),
             Action::Tell(command) => host.tell(command),
             Action::OnlyOnHost => Err(PortError::Failed {

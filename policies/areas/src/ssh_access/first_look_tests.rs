@@ -40,6 +40,9 @@ impl HostWrite for Noting<'_> {
         }
         self.0.put(file)
     }
+    fn replace(&self, from: &ManagedPath, to: &ManagedPath) -> PortResult<()> {
+        self.0.replace(from, to)
+    }
     fn remove(&self, path: &ManagedPath) -> PortResult<()> {
         self.0.remove(path)
     }

@@ -68,6 +68,7 @@ pub(crate) fn difference(
             Request::Dir { .. }
             | Request::Stat(_)
             | Request::Put(_)
+            | Request::Replace(..)
             | Request::Remove(_)
             | Request::Tell(_) => Some("answered with bytes".into()),
         }),

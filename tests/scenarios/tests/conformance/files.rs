@@ -154,6 +154,12 @@ fn managed(script: &mut Script) {
         script.request(Request::Dir { path: Beneath::of(parent), limit: 10 });
         script.put(path, "another", mode);
         shown(script, path);
+        let next = format!("{path}.next");
+        script.replace(&next, path);
+        script.put(&next, "the next", mode);
+        script.replace(&next, path);
+        shown(script, path);
+        shown(script, &next);
         script.remove(path);
         shown(script, path);
         script.remove(path);
@@ -206,6 +212,25 @@ fn managed(script: &mut Script) {
         shown(script, &path);
         script.remove(&path);
         shown(script, &path);
+    }
+    script.put(&format!("{base}/one"), "mine", 0o600);
+    for (from, to) in [
+        ("dir", "new"),
+        ("link", "new"),
+        ("pipe", "new"),
+        ("to-dir", "new"),
+        ("one", "dir"),
+        ("one", "dir/new"),
+        ("missing/x", "missing/y"),
+        ("loose/x", "loose/y"),
+        ("theirs/x", "theirs/y"),
+        ("to-dir/x", "to-dir/y"),
+        ("one", "to-nowhere"),
+    ] {
+        let (from, to) = (format!("{base}/{from}"), format!("{base}/{to}"));
+        script.replace(&from, &to);
+        shown(script, &from);
+        shown(script, &to);
     }
     for name in ["missing/x", "file/x", "to-dir/x", "link/x", "loose/x"] {
         script.remove(&format!("{base}/{name}"));

@@ -57,6 +57,7 @@ fn the_fake_host_answers_as_a_real_one() -> Result<()> {
         "dir",
         "stat",
         "put",
+        "replace",
         "remove",
     ]);
     assert_eq!(can_fail.difference(&tally.refused).collect::<Vec<_>>(), Vec::<&&str>::new(), "never refused");

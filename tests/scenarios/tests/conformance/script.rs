@@ -79,6 +79,11 @@ impl Script {
         self.request(Request::Put(ManagedFile { path, bytes: bytes.into(), mode }));
     }
 
+    pub(crate) fn replace(&mut self, from: &str, to: &str) {
+        let managed = |path| ManagedPath::new(path).expect("a managed place");
+        self.request(Request::Replace(managed(from), managed(to)));
+    }
+
     pub(crate) fn remove(&mut self, path: &str) {
         self.request(Request::Remove(ManagedPath::new(path).expect("a managed place")));
     }
@@ -141,6 +146,7 @@ fn kind(request: &Request) -> &'static str {
         Request::Stat(_) => "stat",
         Request::Ask(query) => query_kind(query),
         Request::Put(_) => "put",
+        Request::Replace(..) => "replace",
         Request::Remove(_) => "remove",
         Request::Tell(command) => command_kind(command),
     }

@@ -25,6 +25,7 @@ pub(crate) enum Request {
     Stat(Beneath),
     Ask(Query),
     Put(ManagedFile),
+    Replace(ManagedPath, ManagedPath),
     Remove(ManagedPath),
     Tell(Command),
 }
@@ -49,6 +50,7 @@ pub(crate) fn perform(host: &(impl HostRead + HostWrite), request: &Request) -> 
         Request::Stat(path) => Answer::Stat(host.stat(path)),
         Request::Ask(query) => Answer::Bytes(host.ask(query)),
         Request::Put(file) => Answer::Done(host.put(file)),
+        Request::Replace(from, to) => Answer::Done(host.replace(from, to)),
         Request::Remove(path) => Answer::Done(host.remove(path)),
         Request::Tell(command) => Answer::Done(host.tell(command)),
     }
