@@ -207,14 +207,14 @@ impl Under<'_> {
         let tried = hash_of(&self.trial.section);
         let refused = self.facts.record.refused.as_ref().filter(|refused| refused.hash == tried);
         if let Some(refused) = refused {
-            return self.back(Some(refused), Vec::new());
+            return self.back(Some(refused), None);
         }
         if let Some(closing) = &self.trial.closing {
             return self.closing(closing);
         }
         if tried != hash_of(&desired.section) {
             // The policy changed meanwhile: back to the old one, and the next pass tries the newest.
-            return self.back(None, Vec::new());
+            return self.back(None, None);
         }
         if self.trial.boot_id != self.now.boot_id {
             return self.give_up(RESTARTED);
@@ -371,16 +371,18 @@ impl Under<'_> {
         let desired = self.tried();
         let mut plan = enforce(&desired, self.facts, self.now.wall);
         if !steps.is_empty() {
-            return Plan { steps, ..plan };
+            // Giving up has begun and could not be noted: it goes on, and nothing is closed a second time.
+            return match self.cut_off(&closing.proof) {
+                Some(why) if closing.is_due(self.now) && self.is_back() => self.give_up(&why),
+                _ => Plan { steps, ..plan },
+            };
         }
         if !closing.is_due(self.now) {
             let next = format!("nothing: {} is in, the other ways in are closed", told(&closing.proof));
             let pending = Pending { what: self.what(), until: closing.until, next: Some(next) };
             return Plan { steps, findings: quieter(plan.findings), pending: Some(pending) };
         }
-        if let Err(why) = self.still_in(&closing.proof) {
-            let proof = &closing.proof;
-            let why = format!("once all else was closed, {} would no longer get in: {why}", told(proof));
+        if let Some(why) = self.cut_off(&closing.proof) {
             return self.give_up(&why);
         }
         plan.steps.retain(|step| !matches!(step, Step::Keep { .. }));
@@ -388,6 +390,20 @@ impl Under<'_> {
         let mut plan = in_force_from_now(plan, desired.section, by, self.facts, self.now);
         plan.steps.push(Step::Forget { path: path(TRIAL) });
         plan
+    }
+
+    /// Does the drop-in stand that stood there before, or none where there was none?
+    fn is_back(&self) -> bool {
+        match &self.trial.old.drop_in {
+            Some(text) => is(&self.facts.drop_in, &self.old_drop_in(text)),
+            None => matches!(self.facts.drop_in, Managed::Absent),
+        }
+    }
+
+    /// Why who was proved would not get in again, if so.
+    fn cut_off(&self, proof: &Proof) -> Option<String> {
+        let why = self.still_in(proof).err()?;
+        Some(format!("once all else was closed, {} would no longer get in: {why}", told(proof)))
     }
 
     /// By everything that is seen of the host: would who was proved get in again?
@@ -433,14 +449,15 @@ impl Under<'_> {
     fn give_up(&self, why: &str) -> Plan<Step> {
         let refused = Refused { hash: hash_of(&self.trial.section), why: why.into(), at: self.now.wall };
         let what = format!("do not try it again by itself: {why}");
-        let write = Step::Record { what, file: state::file(REFUSED, &refused) };
-        self.back(Some(&refused), vec![write])
+        let note = Step::Record { what, file: state::file(REFUSED, &refused) };
+        self.back(Some(&refused), Some(note))
     }
 
-    /// To exactly what stood there before. Always whole: a kill in the middle of it leaves no note of how far it was.
-    fn back(&self, refused: Option<&Refused>, mut steps: Vec<Step>) -> Plan<Step> {
+    /// To exactly what stood there before. Always whole: a kill in the middle of it leaves no note of how far it was. What is
+    /// to be noted comes after, as a disk that is full must not keep the old ways closed.
+    fn back(&self, refused: Option<&Refused>, note: Option<Step>) -> Plan<Step> {
         let old = &self.trial.old;
-        steps.push(Step::Unsettle { path: path(RELOADED) });
+        let mut steps = vec![Step::Unsettle { path: path(RELOADED) }];
         match &old.drop_in {
             Some(text) => steps.push(Step::PutDropIn { file: self.old_drop_in(text), is: DropIn::Old }),
             None => steps.push(Step::RemoveDropIn { path: path(DROP_IN) }),
@@ -459,6 +476,7 @@ impl Under<'_> {
         }
         let ours = self.facts.key_files.keys().filter(|name| !old.key_files.contains_key(*name));
         steps.extend(ours.map(|name| Step::RemoveKeys { path: path(&key_path(name)) }));
+        steps.extend(note);
         steps.push(Step::Forget { path: path(TRIAL) });
         let findings = refused.map(|refused| given_up(&self.tried(), self.facts, refused, self.now));
         Plan { steps, findings: findings.into_iter().collect(), pending: None }

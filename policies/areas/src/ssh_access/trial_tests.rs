@@ -244,6 +244,32 @@ fn a_second_look_that_finds_the_way_in_cut_opens_the_old_ways_again() {
 }
 
 #[test]
+fn a_second_look_on_a_full_disk_opens_the_old_ways_again() {
+    let host = lived_in();
+    let _ = step(&host, &section());
+    host.log_in("admin", MARIT, OFFICE);
+    let _ = step(&host, &section());
+    assert_eq!(old_ways(&host), [false; 3]);
+    host.write_as("/etc/ssh/sshd_config.d/50-x.conf", "DenyUsers admin\n", 0, 0o644);
+    host.fill_disk_before_write(1);
+    for _ in 0..3 {
+        host.advance_ms(1000);
+        let report = step(&host, &section());
+        assert_eq!(report.verdict, Verdict::Drifted, "{report:#?}");
+        assert_eq!(old_ways(&host), [false, true, true], "the others than whom somebody else keeps out");
+    }
+    assert!(host.content(REFUSED).is_none() && host.content(TRIAL).is_some());
+    // With room again it is given up for good.
+    host.revive();
+    for _ in 0..3 {
+        host.advance_ms(1000);
+        let _ = step(&host, &section());
+    }
+    assert!(host.content(REFUSED).is_some() && host.content(TRIAL).is_none());
+    assert_eq!(old_ways(&host), [false, true, true]);
+}
+
+#[test]
 fn during_a_trial_what_others_change_is_put_side_by_side_again() {
     let host = lived_in();
     let _ = step(&host, &section());
