@@ -95,6 +95,8 @@ pub struct Setup {
     pub watch: bool,
     /// Link to the controller that this host has enrolled with?
     pub link: bool,
+    /// Only observe, whatever the policy says? Who runs to give areas back must not take others meanwhile.
+    pub observe_only: bool,
 }
 
 /// Makes the directories of state and run, root's alone.
@@ -114,7 +116,7 @@ impl Agent {
     /// # Errors
     /// [`StartError`], with nothing changed on the host.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
-        let Setup { paths, host: name, source, watch, link } = setup;
+        let Setup { paths, host: name, source, watch, link, observe_only } = setup;
         make_dirs(&paths)?;
         let lock = Lock::take(&paths.lock())?;
         let clock: Arc<dyn Clock> = Arc::new(MachineClock::new()?);
@@ -128,7 +130,7 @@ impl Agent {
         let host = Arc::new(LinuxHost::new(log.clone()));
         let jobs = host.job_bell().clone();
         let before = Before::new(Arc::new(list_ruleset));
-        let tools = Tools { host, clock, policy, board, recorder, floor, before };
+        let tools = Tools { host, clock, policy, board, recorder, floor, before, observe_only };
         let lanes: Vec<Lane> = Area::ALL
             .into_iter()
             .map(|area| Lane::start(area, tools.clone()))

@@ -28,6 +28,8 @@ use crate::socket::Desk;
 use crate::socket::wire::{Answer, Confirmed, Drift, Refused, Request, Status};
 use crate::ssh_trial;
 
+mod lift;
+
 /// How long a lane may take for the pass that somebody waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -255,33 +257,6 @@ impl Counter {
         Ok(number)
     }
 
-    fn lift(&self, area: Area) -> Result<Answer, Refused> {
-        let held = self.tools.policy.get().ok_or_else(|| no_policy(&self.tools))?;
-        let desired = area.compile(&held.policy()).ok_or_else(|| {
-            Refused::new(
-                format!("the policy has no section for {area}, so nothing is held there"),
-                "name another area",
-            )
-        })?;
-        let (host, before) = (&*self.tools.host, &self.tools.before);
-        let now = self.tools.clock.now().wall;
-        before.mark_lifted(area, host, now).map_err(|e| failed("mark the area as given back", &e))?;
-        // From the end of this pass on the lane only observes, so that nothing is taken back at once.
-        self.pass_of(area)?;
-        let doing = format!("give {area} back");
-        let mut done = desired
-            .lift(host, host)
-            .map_err(|unknown| Refused::new(format!("cannot {doing}: {unknown}"), DOCTOR))?;
-        if !done.iter().any(|d| d.error.is_some()) {
-            done.extend(before.compare(area, host).map_err(|e| failed(&doing, &e))?);
-        }
-        self.event("lift", json!({ "area": area, "done": done }));
-        let told = format!("{area} was given back; it is only observed until `tenure-agent apply`");
-        Entry::new(Kind::Lifted, &told).area(area).version(held.version()).write();
-        self.lanes.get(&area).into_iter().for_each(|lane| lane.ring(Reason::Operator));
-        Ok(Answer::Lifted { area, done })
-    }
-
     fn drift(&self) -> Answer {
         Answer::Drift(Drift { events: self.tools.board.events(), board: self.tools.board.overview() })
     }
@@ -471,7 +446,10 @@ fn age_seconds(listing: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod age_tests {
     use super::*;
 
     #[test]

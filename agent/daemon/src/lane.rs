@@ -54,6 +54,8 @@ pub struct Tools {
     pub floor: Arc<TimeFloor>,
     /// What stood here before the first act.
     pub before: Before,
+    /// Only observe, whatever the policy says: an agent that runs to give areas back.
+    pub observe_only: bool,
 }
 
 impl std::fmt::Debug for Tools {
@@ -272,7 +274,7 @@ fn pass(
     let host = &*tools.host;
     // Before the time floor the last confirmed state is enforced, and no job begins (DESIGN, "One loop").
     let early = area == Area::Backup && tools.floor.judge(tools.clock.now()).1.is_some();
-    let mode = if lifted || early { Mode::Observe } else { area.mode(policy) };
+    let mode = if lifted || early || tools.observe_only { Mode::Observe } else { area.mode(policy) };
     let now = || tools.floor.judge(tools.clock.now()).0;
     let write = KeepFirst::new(host, area, &tools.before, &now);
     let mut report = desired.pass(mode, host, &write, &now);
@@ -325,4 +327,4 @@ fn tell(area: Area, held: &Held, report: &Report, reasons: &BTreeSet<Reason>) {
 
 #[cfg(test)]
 #[path = "lane_tests.rs"]
-mod tests;
+pub(crate) mod tests;

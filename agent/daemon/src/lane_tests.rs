@@ -91,16 +91,16 @@ fn policy() -> HostPolicy {
 }
 
 /// A lane with everything around it. The state directory outlives it, as on a host.
-struct Bench {
-    fake: Arc<FakeHost>,
+pub(crate) struct Bench {
+    pub(crate) fake: Arc<FakeHost>,
     dir: Arc<tempfile::TempDir>,
     wrong: Arc<Mutex<Option<Timestamp>>>,
-    tools: Tools,
+    pub(crate) tools: Tools,
     recording: recorder::Running,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = Arc::new(tempfile::tempdir_in("/run").expect("root's directory"));
         Self::on(Arc::new(FakeHost::debian()), dir)
     }
@@ -118,16 +118,16 @@ impl Bench {
         cell.set(Held::new(Verified::local(policy()), "a test".into()));
         let host: Arc<dyn Host> = Arc::new(Slow { fake: fake.clone(), gate: None });
         let before = Before::new(Arc::new(|| Ok(b"table ip other\n".to_vec())));
-        let tools = Tools { host, clock, policy: cell, board, recorder, floor, before };
+        let tools = Tools { host, clock, policy: cell, board, recorder, floor, before, observe_only: false };
         Self { fake, dir, wrong, tools, recording }
     }
 
-    fn lane(&self) -> Lane {
+    pub(crate) fn lane(&self) -> Lane {
         Lane::start(Area::Firewall, self.tools.clone()).expect("a thread")
     }
 
     /// Rings and waits for the end of a pass that this bell began: one that was under way before does not count.
-    fn pass(&self, lane: &Lane, reason: Reason) -> crate::board::AreaStatus {
+    pub(crate) fn pass(&self, lane: &Lane, reason: Reason) -> crate::board::AreaStatus {
         let before = self.tools.board.passes(lane.area);
         lane.mailbox.ring(reason);
         let made = self.tools.board.wait_until(Duration::from_secs(20), |board| {
@@ -138,7 +138,7 @@ impl Bench {
         self.tools.board.overview().areas.into_iter().find(|a| a.area == lane.area).expect("it is shown")
     }
 
-    fn end(self, lane: Lane) -> (Arc<FakeHost>, Arc<tempfile::TempDir>, u64) {
+    pub(crate) fn end(self, lane: Lane) -> (Arc<FakeHost>, Arc<tempfile::TempDir>, u64) {
         lane.stop();
         self.tools.recorder.settle();
         let last = self.tools.board.overview().evidence.last;
@@ -147,7 +147,7 @@ impl Bench {
     }
 
     /// As `tenure-agent confirm` leaves it.
-    fn confirm(&self) {
+    pub(crate) fn confirm(&self) {
         let trial: Trial =
             serde_json::from_slice(&self.fake.content(TRIAL).expect("a trial")).expect("as written");
         let request = ConfirmRequest {
@@ -321,6 +321,17 @@ fn before_the_floor_drift_is_restored_and_the_verdict_is_unknown() {
         tables(&listing),
         "the last confirmed state is enforced all the same"
     );
+    bench.end(lane);
+}
+
+#[test]
+fn an_agent_that_only_observes_leaves_every_area_alone_and_no_mark() {
+    let mut bench = Bench::new();
+    bench.tools.observe_only = true;
+    let lane = bench.lane();
+    let status = bench.pass(&lane, Reason::Start);
+    assert_eq!((status.mode, status.lifted, status.verdict), (Mode::Observe, false, Verdict::Drifted));
+    assert_eq!((bench.fake.writes(), bench.fake.content(TRIAL)), (0, None), "nothing was written");
     bench.end(lane);
 }
 

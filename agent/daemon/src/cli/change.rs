@@ -13,10 +13,8 @@ use super::run::source;
 use super::{ApplyArgs, Exit, Failure, LiftArgs, PolicyArgs, duration, show};
 use crate::agent::{Agent, Setup};
 use crate::areas::Area;
-use crate::before::Before;
 use crate::board::Overview;
 use crate::config::Config;
-use crate::linux::{ChangeLog, LinuxHost};
 use crate::output::Output;
 use crate::paths::Paths;
 use crate::socket::client::{AskError, ask};
@@ -106,35 +104,24 @@ pub(super) fn lift(config: &Path, args: &LiftArgs, out: Output) -> Result<Exit, 
     let running = status_of(&paths)?;
     let own = match running {
         Some(_) => None,
+        // Its lanes only observe: they would else enforce what is about to be given back, and what is not.
         None => {
             let setup = setup(config, &paths, &args.policy, None)?;
-            // Before the lanes' first pass, which would else enforce what is about to be given back.
-            let host = LinuxHost::new(ChangeLog::new());
-            let before = Before::new(std::sync::Arc::new(|| Ok(Vec::new())));
-            let marked: Vec<Area> = Area::ALL.into_iter().filter(|a| !before.is_lifted(*a, &host)).collect();
-            let quiet = marked.iter().try_for_each(|area| before.mark_lifted(*area, &host, clock::wall()));
-            let started = quiet
-                .map_err(|e| Failure::of("cannot mark the areas as given back", &e))
-                .and_then(|()| Agent::start(setup).map_err(Failure::from));
-            match started {
-                Ok(agent) => Some((agent, marked)),
-                Err(failure) => {
-                    unmark(&marked)?;
-                    return Err(failure);
-                }
-            }
+            Some(Agent::start(Setup { observe_only: true, ..setup })?)
         }
     };
-    let result = if own.is_some() { wait_for_policy(&paths) } else { Ok(()) }
-        .and_then(|()| status_of(&paths))
-        .and_then(|status| lift_each(&paths, args.area, status.as_ref(), out));
-    if let Some((agent, marked)) = own {
-        agent.stop();
-        // Only what was given back stays marked; the rest is kept again by the next `run`.
-        let given_back = |area: &Area| result.as_ref().is_ok_and(|l| l.iter().any(|l| l.area == *area));
-        unmark(&marked.into_iter().filter(|area| !given_back(area)).collect::<Vec<_>>())?;
+    let status =
+        if own.is_some() { wait_for_policy(&paths) } else { Ok(()) }.and_then(|()| status_of(&paths));
+    let (lifted, failure) = match status {
+        Ok(status) => lift_each(&paths, args.area, status.as_ref(), out),
+        Err(failure) => (Vec::new(), Some(failure)),
+    };
+    own.into_iter().for_each(Agent::stop);
+    if lifted.is_empty()
+        && let Some(failure) = failure
+    {
+        return Err(failure);
     }
-    let lifted = result?;
     out.document(&lifted);
     for Lifted { area, done } in &lifted {
         out.line(&format!("{area} is given back"));
@@ -146,25 +133,20 @@ pub(super) fn lift(config: &Path, args: &LiftArgs, out: Output) -> Result<Exit, 
         }
     }
     out.note("what was given back is only observed until `tenure-agent apply`");
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
     let failed = lifted.iter().flat_map(|l| &l.done).any(|d| d.error.is_some());
     Ok(if failed { Exit::Error } else { Exit::Clean })
 }
 
-fn unmark(areas: &[Area]) -> Result<(), Failure> {
-    let host = LinuxHost::new(ChangeLog::new());
-    let before = Before::new(std::sync::Arc::new(|| Ok(Vec::new())));
-    areas
-        .iter()
-        .try_for_each(|area| before.unmark_lifted(*area, &host))
-        .map_err(|e| Failure::of("cannot take back the marks of areas that were not given back", &e))
-}
-
+/// Gives back one after the other until one is not: those that are, and why the next is not.
 fn lift_each(
     paths: &Paths,
     named: Option<Area>,
     status: Option<&Status>,
     out: Output,
-) -> Result<Vec<Lifted>, Failure> {
+) -> (Vec<Lifted>, Option<Failure>) {
     let absent = status.map(|s| s.board.absent.clone()).unwrap_or_default();
     let areas = match named {
         Some(area) => vec![area],
@@ -177,12 +159,13 @@ fn lift_each(
     let mut lifted = Vec::new();
     for area in areas {
         progress.say(&format!("giving {area} back"));
-        match ask(&paths.socket(), &Request::Lift { area })? {
-            Answer::Lifted { area, done } => lifted.push(Lifted { area, done }),
-            answer => return Err(unexpected(answer)),
+        match ask(&paths.socket(), &Request::Lift { area }) {
+            Ok(Answer::Lifted { area, done }) => lifted.push(Lifted { area, done }),
+            Ok(answer) => return (lifted, Some(unexpected(answer))),
+            Err(error) => return (lifted, Some(error.into())),
         }
     }
-    Ok(lifted)
+    (lifted, None)
 }
 
 /// An agent for as long as the command takes: by the policy named, else by the configuration.
@@ -196,11 +179,12 @@ fn setup(
     crate::agent::make_dirs(&paths).map_err(|e| Failure::of("cannot prepare the agent's state", &e))?;
     if let (Some(dir), Some(host)) = (&args.policy, &args.host) {
         let source = Directory::open(&paths, absolute(dir)?, host.clone(), confirm_within)?;
-        return Ok(Setup { paths, host: host.clone(), source: Box::new(source), watch: false, link: false });
+        let (host, source) = (host.clone(), Box::new(source));
+        return Ok(Setup { paths, host, source, watch: false, link: false, observe_only: false });
     }
     let config = Config::read(config)?;
     let source = source(&config, &paths)?;
-    Ok(Setup { paths, host: config.host, source, watch: false, link: false })
+    Ok(Setup { paths, host: config.host, source, watch: false, link: false, observe_only: false })
 }
 
 fn ask_there(request: &Request) -> Result<Answer, Failure> {

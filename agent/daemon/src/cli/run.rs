@@ -31,7 +31,14 @@ pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
     let signals = signals().map_err(|e| Failure::of("cannot take signals", &e))?;
     let source = source(&config, &paths)?;
     let link = config.policy.from == Source::Controller;
-    let agent = Agent::start(Setup { paths, host: config.host.clone(), source, watch: true, link })?;
+    let agent = Agent::start(Setup {
+        paths,
+        host: config.host.clone(),
+        source,
+        watch: true,
+        link,
+        observe_only: false,
+    })?;
     tell(&[NotifyState::Ready]);
     let ended = wait(&agent, &signals);
     tell(&[NotifyState::Stopping]);
