@@ -65,7 +65,7 @@ impl Fault {
             Self::Refused(refusal) => refusal.code.hint(),
             Self::Disk { .. } => "look at the vault's disk: free space, mode, errors in the kernel's log",
             Self::Damaged { .. } | Self::Broken(_) => {
-                "restore the journal from a copy; until then nothing of this series is changed or erased"
+                "nothing of this series is changed or erased any more; stop the vault and move its directory out of the store"
             }
             Self::NotOurs { .. } => {
                 "mount it; where that store is gone for good, remove stores.json in the vault's state \

@@ -288,7 +288,19 @@ fn disk_full(runs: &mut Runs) -> Result<()> {
     assert!(why.contains("no room"), "{what}: {why}");
     runs.holds(what, series)?;
     vault1.must(&["rm", &format!("{STORE}/.fill")])?;
-    runs.next(what, series)
+    runs.next(what, series)?;
+
+    // It fills while an object comes in.
+    let what = "a disk that fills in mid-object";
+    let (begun, held) = runs.stopped(Stop::Vault("^\\.tmp/object-", ""))?;
+    vault1.sh(&format!("dd if=/dev/zero of={STORE}/.fill bs=64k status=none; true"))?;
+    held.go_on()?;
+    let why = runs.failed(what, &begun, SLOW)?;
+    assert!(why.contains("the vault's disk is full"), "{what}: {why}");
+    runs.holds(what, begun.series)?;
+    vault1.must(&["rm", &format!("{STORE}/.fill")])?;
+    assert_eq!(vault1.must(&["sh", "-c", &format!("ls -A {STORE}/.tmp")])?, "", "{what}: no half is left");
+    runs.next(what, begun.series)
 }
 
 /// A week later the copy of a weekday is replaced, and a day after that its keys are forgotten: the job is killed then.
