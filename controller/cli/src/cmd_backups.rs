@@ -2,7 +2,7 @@
 
 use tenure_obligations::State;
 use tenure_obligations::say::{self, Saying};
-use tenure_obligations::view::{Backups, BackupsView, Sign};
+use tenure_obligations::view::{Backups, BackupsView, Drilled, Sign};
 
 use crate::failure::Failure;
 use crate::output::{Exit, Output};
@@ -24,9 +24,13 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     for line in lines(&view, surroundings::has_signs()) {
         out.line(line);
     }
+    Ok(exit(&view))
+}
+
+fn exit(view: &BackupsView) -> Exit {
     let bad = view.backups.rows.iter().any(|row| row.state.is_bad());
     let silent = view.backups.vaults.iter().any(|vault| vault.why.is_some());
-    Ok(if bad || silent { Exit::Broken } else { Exit::Clean })
+    if bad || silent { Exit::Broken } else { Exit::Clean }
 }
 
 pub(crate) fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
@@ -47,8 +51,9 @@ pub(crate) fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
             row.bytes.map_or_else(missing, say::bytes),
             row.newest.map_or_else(missing, |at| saying.age(at)),
             match &row.drilled {
-                None => "never".to_owned(),
-                Some(drill) if drill.held => {
+                Drilled::Unknown => "unknown".to_owned(),
+                Drilled::Never => "never".to_owned(),
+                Drilled::Last(drill) if drill.held => {
                     format!(
                         "ok {} {}.{} s",
                         saying.day(drill.at),
@@ -56,7 +61,7 @@ pub(crate) fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
                         drill.took_ms % 1000 / 100
                     )
                 }
-                Some(drill) => format!("FAILED {}", saying.day(drill.at)),
+                Drilled::Last(drill) => format!("FAILED {}", saying.day(drill.at)),
             },
             row.oldest.map_or_else(missing, |at| saying.age(at)),
             row.vault.to_string(),
@@ -70,6 +75,9 @@ pub(crate) fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
     let legend: Vec<String> = shown.iter().map(|one| format!("{} {}", sign(*one), one.word())).collect();
     lines.push(legend.join("   "));
     for row in rows {
+        lines.extend(
+            row.why.iter().map(|why| format!("{}: {}: {why}", say::owner(row, false), State::Unknown)),
+        );
         let whys = row.days.iter().flatten().filter_map(|cell| cell.why.as_ref());
         lines.extend(whys.map(|why| format!("{}: {why}", say::owner(row, true))));
     }
@@ -94,6 +102,31 @@ pub(crate) fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tenure_obligations::Reason;
+    use tenure_obligations::reason::Machine;
+
+    #[test]
+    fn a_silent_host_is_named_and_ends_with_three() {
+        let mut view: BackupsView = serde_json::from_str(include_str!("../tests/backups.json")).unwrap();
+        let state = |view: &mut BackupsView, state| {
+            view.backups.vaults.clear();
+            view.backups.rows.iter_mut().for_each(|row| row.state = state);
+        };
+        state(&mut view, State::Met);
+        assert_eq!(exit(&view), Exit::Clean);
+        assert!(!lines(&view, true).join("\n").contains("unknown"));
+        state(&mut view, State::Unknown);
+        let machine =
+            Machine { host: view.backups.rows[0].host.clone(), role: tenure_trust::MachineRole::Host };
+        let why = Reason::Silent { machine, last: None, seconds: None };
+        view.backups.rows[0].why = vec![why];
+        view.backups.rows[0].drilled = Drilled::Unknown;
+        let said = lines(&view, true);
+        assert_eq!(exit(&view), Exit::Broken);
+        let named = "example-client on web1: unknown: nothing was ever heard of web1";
+        assert!(said.iter().any(|line| line == named), "{said:#?}");
+        assert!(said.iter().any(|line| line.contains(" unknown ")), "DRILLED: {said:#?}");
+    }
 
     #[test]
     fn signs_become_letters_where_there_are_none() {

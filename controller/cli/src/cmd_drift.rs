@@ -1,6 +1,7 @@
 //! `tenure drift`: what is not as the policy says on which host, what was mended, and what differed before, with who did
 //! it where the kernel told.
 
+use tenure_obligations::State;
 use tenure_obligations::history;
 use tenure_obligations::say::{self, Saying};
 use tenure_obligations::view::{DriftRow, DriftView};
@@ -24,13 +25,36 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     for line in lines(&view) {
         out.line(line);
     }
-    Ok(if view.drift.iter().any(|row| !row.mended) { Exit::Changes } else { Exit::Clean })
+    Ok(exit(&view))
+}
+
+/// What is not known comes before what is known to differ.
+fn exit(view: &DriftView) -> Exit {
+    match (view.unjudged.is_empty(), view.drift.iter().any(|row| !row.mended)) {
+        (false, _) => Exit::Broken,
+        (true, true) => Exit::Changes,
+        (true, false) => Exit::Clean,
+    }
 }
 
 pub(crate) fn lines(view: &DriftView) -> Vec<String> {
     let saying = Saying::of(&view.head);
     let mut lines = vec![format!("{}, as of {}", view.head.fleet, saying.as_of())];
     let mut table = Table::new(&["STATE", "HOST", "AREA", "WHEN", "WHERE", "WHAT", "WHO", "EVIDENCE"]);
+    for row in &view.unjudged {
+        let none = || "–".to_owned();
+        let areas: Vec<String> = row.areas.iter().map(|area| say::text(area)).collect();
+        table.row([
+            State::Unknown.word().to_owned(),
+            row.host.to_string(),
+            if areas.is_empty() { none() } else { areas.join(" ") },
+            none(),
+            none(),
+            row.why.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            none(),
+            String::new(),
+        ]);
+    }
     for row in &view.drift {
         table.row([
             if row.mended { "mended" } else { "drifted" }.to_owned(),
@@ -43,11 +67,16 @@ pub(crate) fn lines(view: &DriftView) -> Vec<String> {
             row.record.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]);
     }
-    if !view.drift.is_empty() {
+    if !view.drift.is_empty() || !view.unjudged.is_empty() {
         lines.extend(table.lines());
     }
     let open = view.drift.iter().filter(|row| !row.mended).count();
-    lines.push(format!("{open} not as the policy says, {} mended", view.drift.len() - open));
+    let unknown = match view.unjudged.len() {
+        0 => String::new(),
+        1 => ", 1 host unknown".to_owned(),
+        hosts => format!(", {hosts} hosts unknown"),
+    };
+    lines.push(format!("{open} not as the policy says, {} mended{unknown}", view.drift.len() - open));
     lines.extend(past(view, &saying));
     lines
 }
@@ -100,6 +129,9 @@ fn who(row: &DriftRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tenure_obligations::Reason;
+    use tenure_obligations::reason::Machine;
+    use tenure_obligations::view::UnjudgedRow;
 
     const JUDGEMENT: &str = include_str!("../../server/tests/judgement.json");
 
@@ -126,6 +158,24 @@ mod tests {
                 "web1 ssh_access 21 Nov 18:30, 3 times since 20 Nov 09:00 21 Nov 18:30 – reload sshd: exit 1 – web1#140",
             ]
         );
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_judged_is_a_line_and_never_ends_clean() {
+        let mut view = view();
+        view.unjudged.clear();
+        assert_eq!(exit(&view), Exit::Changes);
+        view.drift.clear();
+        assert_eq!(exit(&view), Exit::Clean);
+        let host = tenure_trust::HostName::new("web1").unwrap();
+        let machine = Machine { host: host.clone(), role: tenure_trust::MachineRole::Host };
+        let why = vec![Reason::Silent { machine, last: None, seconds: Some(2760) }];
+        view.unjudged = vec![UnjudgedRow { host, areas: vec!["firewall".into()], why }];
+        assert_eq!(exit(&view), Exit::Broken);
+        let lines = lines(&view);
+        let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&lines[2]), "unknown web1 firewall – – nothing was ever heard of web1 –");
+        assert_eq!(lines[3], "0 not as the policy says, 0 mended, 1 host unknown");
     }
 
     #[test]

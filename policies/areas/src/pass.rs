@@ -94,7 +94,7 @@ impl Report {
     /// The facts in the area's own type, if there are any and they are of this area.
     pub fn facts_of<A: AreaSpec>(&self) -> Option<A::Facts> {
         (self.area.as_str() == A::NAME).then_some(())?;
-        serde_json::from_value(self.facts.clone()?).ok()
+        A::Facts::deserialize(self.facts.as_ref()?).ok()
     }
 
     /// Says this report nothing that `before` did not say? Then no record is due until the heartbeat.

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use tenure_areas::area::{AreaSpec, Finding, Now, Pending, Plan, Weight};
+use tenure_areas::backup::{Backup, Scheduled};
 use tenure_areas::pass::{Verdict, verdict_of};
 use tenure_areas::{firewall::Firewall, patch::Patch, ssh_access::SshAccess};
 use tenure_policy::resolved::{HostPolicy, Mode};
@@ -53,6 +54,8 @@ pub(crate) struct Areas {
     pub(crate) firewall: AreaSeen,
     pub(crate) ssh_access: AreaSeen,
     pub(crate) patch: AreaSeen,
+    /// As the host alone is to be judged: whether the vault agrees is judged slot by slot.
+    pub(crate) backup: AreaSeen,
 }
 
 impl Areas {
@@ -79,12 +82,16 @@ impl Areas {
                 policy.and_then(|p| p.patch.as_ref()).ok_or_else(|| section("patch")),
                 modes.map(|m| m.patch),
             ),
+            backup: judge.area::<Backup>(
+                policy.and_then(Scheduled::of).as_ref().ok_or_else(|| section("backup")),
+                modes.map(|m| m.backup),
+            ),
         }
     }
 
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &AreaSeen> {
-        [&self.firewall, &self.ssh_access, &self.patch].into_iter()
+        [&self.firewall, &self.ssh_access, &self.patch, &self.backup].into_iter()
     }
 }
 
@@ -136,7 +143,9 @@ impl Judge<'_> {
             let said = report.unknown.as_ref().map(ToString::to_string);
             return Err(unjudged(said.as_deref().unwrap_or("the facts are not of this area's form")));
         };
-        let now = Now { wall: self.input.now, since_boot_ms: 0, boot_id: String::new() };
+        // A slot whose time came since that look is begun by the host's next pass.
+        let wall = if A::NAME == Backup::NAME { report.observed_at } else { self.input.now };
+        let now = Now { wall, since_boot_ms: 0, boot_id: String::new() };
         let plan = A::plan(&A::desired(section), &facts, &now);
         let verdict = verdict_of(&plan, report.refusal.is_some(), false);
         let Plan { steps, findings, pending } = plan;

@@ -6,11 +6,11 @@ use tenure_trust::{HostName, Owner, SetName, VaultName};
 
 use crate::copies::{Series, Slot};
 use crate::drills;
-use crate::judge::Context;
+use crate::judge::{Context, HostSeen};
 use crate::reason::{Reason, SlotFault};
 use crate::slots::SlotSeen;
 use crate::state::State;
-use crate::view::{BackupRow, Backups, Cell, DrillRow, Sign, VaultRow};
+use crate::view::{BackupRow, Backups, Cell, DrillRow, Drilled, Sign, VaultRow};
 
 /// The last seven days, today last.
 pub(crate) fn grid(context: &Context<'_>) -> Backups {
@@ -24,7 +24,7 @@ pub(crate) fn grid(context: &Context<'_>) -> Backups {
         owners.sort();
         owners.dedup();
         for (owner, vault) in owners {
-            let row = row(context, host, owner, vault, &backups.days);
+            let row = row(context, (host, seen), owner, vault, &backups.days);
             backups.rows.push(row);
         }
     }
@@ -36,7 +36,7 @@ pub(crate) fn grid(context: &Context<'_>) -> Backups {
 
 fn row(
     context: &Context<'_>,
-    host: &HostName,
+    (host, seen): (&HostName, &HostSeen<'_>),
     owner: &Owner,
     vault: &VaultName,
     days: &[jiff::civil::Date],
@@ -64,17 +64,25 @@ fn row(
         // Nothing is wrong, and nothing is there yet.
         state = State::Due;
     }
+    // What both said before stays in the cells; nothing of it is green while one of them cannot be believed.
+    let why = context.silence(seen, &series);
+    if !why.is_empty() {
+        state = state.max(State::Unknown);
+    }
     let held = || series.iter().filter_map(|one| one.vault).flat_map(|facts| &facts.generations);
     let slots = || held().flat_map(|generation| generation.slots.iter().map(|slot| slot.received));
-    let drilled = context.host(host).and_then(|seen| {
-        let drill = drills::newest(&seen.backups.as_ref().ok()?.drills, context.now())?;
-        Some(DrillRow { at: drill.at, held: drill.held, took_ms: drill.took_ms })
-    });
+    let drilled = match &seen.backups {
+        Err(_) => Drilled::Unknown,
+        Ok(backups) => drills::newest(&backups.drills, context.now()).map_or(Drilled::Never, |drill| {
+            Drilled::Last(DrillRow { at: drill.at, held: drill.held, took_ms: drill.took_ms })
+        }),
+    };
     BackupRow {
         owner: owner.clone(),
         host: host.clone(),
         vault: vault.clone(),
         state,
+        why,
         days: rows,
         bytes: held().map(|generation| generation.bytes).reduce(u64::saturating_add),
         newest: slots().max(),

@@ -47,6 +47,7 @@ pub fn judge(input: &Input<'_>) -> Result<Judgement, CalendarError> {
         hosts: rows::hosts(&context),
         backups: grid::grid(&context),
         drift: rows::drift(&context),
+        unjudged: rows::unjudged(&context),
         history: history::newest(input),
         patches: rows::patches(&context),
     })

@@ -13,7 +13,7 @@ use crate::judge::{Context, HostSeen};
 use crate::patches;
 use crate::reason::Reason;
 use crate::state::State;
-use crate::view::{AreaRow, DriftRow, HostRow, PatchRow};
+use crate::view::{AreaRow, DriftRow, HostRow, PatchRow, UnjudgedRow};
 
 /// Every machine of the book, those that need a person first.
 pub(crate) fn hosts(context: &Context<'_>) -> Vec<HostRow> {
@@ -111,6 +111,27 @@ pub(crate) fn drift(context: &Context<'_>) -> Vec<DriftRow> {
     rows.sort_by(|a, b| {
         (a.mended, &b.at, &a.host, &a.place, &a.what).cmp(&(b.mended, &a.at, &b.host, &b.place, &b.what))
     });
+    rows
+}
+
+/// Hosts of which it is not known whether they are as the policy says, by name: silence is no agreement.
+pub(crate) fn unjudged(context: &Context<'_>) -> Vec<UnjudgedRow> {
+    let mut rows = Vec::new();
+    for (host, seen) in context.hosts() {
+        let (mut areas, mut why) = (Vec::new(), Vec::from_iter(seen.unheard.clone()));
+        for area in seen.areas.iter().filter(|area| area.mode.is_some()) {
+            let (state, reasons, _) = area.kept(host);
+            if state == State::Unknown {
+                areas.push(area.name.to_owned());
+                why.extend(reasons);
+            }
+        }
+        why.sort();
+        why.dedup();
+        if !why.is_empty() {
+            rows.push(UnjudgedRow { host: host.clone(), areas, why });
+        }
+    }
     rows
 }
 

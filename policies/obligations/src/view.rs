@@ -26,6 +26,9 @@ pub struct Judgement {
     pub backups: Backups,
     /// What is not as the policy says.
     pub drift: Vec<DriftRow>,
+    /// Hosts of which that is not known. A controller of before says nothing of them.
+    #[serde(default)]
+    pub unjudged: Vec<UnjudgedRow>,
     /// What records told of drift, the newest of each host, also when newer records say that all is well.
     pub history: Vec<PastDrift>,
     /// How current each host's software is.
@@ -81,6 +84,9 @@ pub struct DriftView {
     pub head: Head,
     /// The rows.
     pub drift: Vec<DriftRow>,
+    /// Hosts of which it is not known whether they are as the policy says. A controller of before says nothing of them.
+    #[serde(default)]
+    pub unjudged: Vec<UnjudgedRow>,
     /// What records told of drift, the newest of each host, newest first. A controller of before says nothing of it.
     #[serde(default)]
     pub history: Vec<PastDrift>,
@@ -116,7 +122,12 @@ impl Judgement {
 
     /// The drift.
     pub fn drift_view(&self) -> DriftView {
-        DriftView { head: self.head.clone(), drift: self.drift.clone(), history: self.history.clone() }
+        DriftView {
+            head: self.head.clone(),
+            drift: self.drift.clone(),
+            unjudged: self.unjudged.clone(),
+            history: self.history.clone(),
+        }
     }
 
     /// The patches.
@@ -186,6 +197,17 @@ pub struct DriftRow {
     pub record: Option<RecordRef>,
 }
 
+/// A host of which some or all is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnjudgedRow {
+    /// Which.
+    pub host: HostName,
+    /// Which areas of its policy.
+    pub areas: Vec<String>,
+    /// Why. Never empty.
+    pub why: Vec<Reason>,
+}
+
 /// How current one host's software is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchRow {
@@ -235,8 +257,12 @@ pub struct BackupRow {
     pub host: HostName,
     /// In which vault.
     pub vault: VaultName,
-    /// The worst of its cells; due while there is no copy of this week.
+    /// The worst of its cells; due while there is no copy of this week; at least unknown while host or vault cannot be
+    /// believed, whatever they said before.
     pub state: State,
+    /// Why host or vault cannot be believed now. A controller of before says nothing of it.
+    #[serde(default)]
+    pub why: Vec<Reason>,
     /// One list a day, of [`Backups::days`].
     pub days: Vec<Vec<Cell>>,
     /// Bytes that the vault holds.
@@ -245,8 +271,20 @@ pub struct BackupRow {
     pub newest: Option<Timestamp>,
     /// When the vault took the oldest copy that it still holds.
     pub oldest: Option<Timestamp>,
-    /// The newest drill: when, how long it took in milliseconds, and whether it held.
-    pub drilled: Option<DrillRow>,
+    /// The newest drill.
+    pub drilled: Drilled,
+}
+
+/// What is known of drills.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drilled {
+    /// The host cannot be believed now.
+    Unknown,
+    /// There was none.
+    Never,
+    /// When, how long it took, and whether it held.
+    Last(DrillRow),
 }
 
 /// A drill.

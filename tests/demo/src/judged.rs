@@ -156,7 +156,23 @@ fn duties(view: &Value) -> Vec<Value> {
 fn resting_on_web1(fleet: &Fleet) -> Result<Vec<String>> {
     let view: Value = serde_json::from_str(&fleet.tenure(&["obligations", "--json"])?.stdout)?;
     let own = |row: &Value| row["state"] == "met" && row["evidence"].to_string().contains("web1");
-    Ok(duties(&view).iter().filter(|row| own(row)).map(|row| row["duty"].to_string()).collect())
+    let mut green: Vec<String> =
+        duties(&view).iter().filter(|row| own(row)).map(|row| row["duty"].to_string()).collect();
+    let (backups, drift) = (fleet.tenure(&["backups", "--json"])?, fleet.tenure(&["drift", "--json"])?);
+    let view: Value = serde_json::from_str(&backups.stdout)?;
+    let rows = view["backups"]["rows"].as_array().cloned().unwrap_or_default();
+    let of_web1 = rows.iter().filter(|row| row["host"] == "web1");
+    green.extend(
+        of_web1.filter(|row| row["state"] != "unknown").map(|row| format!("copies of {}", row["owner"])),
+    );
+    let view: Value = serde_json::from_str(&drift.stdout)?;
+    if !view["unjudged"].as_array().into_iter().flatten().any(|row| row["host"] == "web1") {
+        green.push("drift".to_owned());
+    }
+    if (backups.status, drift.status) != (3, 3) {
+        green.push(format!("exits {} and {}", backups.status, drift.status));
+    }
+    Ok(green)
 }
 
 fn state_of_web1(fleet: &Fleet) -> Result<String> {

@@ -3,7 +3,7 @@
 
 use askama::Template;
 use tenure_obligations::say::{self, Saying};
-use tenure_obligations::view::{DriftRow, HostRow, Judgement, PatchRow, Sign};
+use tenure_obligations::view::{DriftRow, Drilled, HostRow, Judgement, PatchRow, Sign, UnjudgedRow};
 use tenure_obligations::{Obligation, State};
 
 use super::past::Past;
@@ -42,6 +42,7 @@ struct Today {
     legend: Vec<Slot>,
     faults: Vec<String>,
     vaults: Vec<Vault>,
+    unjudged: Vec<Unjudged>,
     drift: Vec<Drift>,
     past: Past,
     patches: Vec<Patch>,
@@ -108,6 +109,13 @@ struct Vault {
     said: String,
 }
 
+struct Unjudged {
+    state: Shown,
+    host: String,
+    areas: String,
+    why: Vec<String>,
+}
+
 struct Drift {
     mended: bool,
     host: String,
@@ -159,8 +167,10 @@ impl Today {
         let backups = &judgement.backups;
         let shown = [Sign::Sealed, Sign::Partial, Sign::Missed, Sign::Kept, Sign::Unknown, Sign::ToCome];
         let faults = backups.rows.iter().flat_map(|row| {
+            let unknown = row.why.iter();
+            let unknown = unknown.map(|why| format!("{}: {}: {why}", say::owner(row, false), State::Unknown));
             let whys = row.days.iter().flatten().filter_map(|cell| cell.why.as_ref());
-            whys.map(|why| format!("{}: {why}", say::owner(row, true)))
+            unknown.chain(whys.map(|why| format!("{}: {why}", say::owner(row, true)))).collect::<Vec<_>>()
         });
         Self {
             fleet: judgement.head.fleet.to_string(),
@@ -177,6 +187,7 @@ impl Today {
             legend: shown.into_iter().map(|sign| slot(sign, sign.word().to_owned())).collect(),
             faults: faults.collect(),
             vaults: vaults(judgement),
+            unjudged: judgement.unjudged.iter().map(unjudged).collect(),
             drift: judgement.drift.iter().map(|row| drift(row, &saying)).collect(),
             past: Past::of(judgement, &saying),
             patches: judgement.patches.iter().map(|row| patch(row, &saying)).collect(),
@@ -280,12 +291,13 @@ fn copies(judgement: &Judgement, saying: &Saying) -> Vec<Copies> {
             size: row.bytes.map_or_else(|| MISSING.into(), say::bytes),
             newest: row.newest.map_or_else(|| MISSING.into(), |at| format!("{} ago", saying.age(at))),
             drilled: match &row.drilled {
-                None => "never".into(),
-                Some(drill) if drill.held => {
+                Drilled::Unknown => "unknown".into(),
+                Drilled::Never => "never".into(),
+                Drilled::Last(drill) if drill.held => {
                     let seconds = format!("{}.{} s", drill.took_ms / 1000, drill.took_ms % 1000 / 100);
                     format!("ok {}, {seconds}", saying.day(drill.at))
                 }
-                Some(drill) => format!("FAILED {}", saying.day(drill.at)),
+                Drilled::Last(drill) => format!("FAILED {}", saying.day(drill.at)),
             },
             oldest: row.oldest.map_or_else(|| MISSING.into(), |at| saying.age(at)),
             vault: row.vault.to_string(),
@@ -307,6 +319,16 @@ fn vaults(judgement: &Judgement) -> Vec<Vault> {
     };
     let vaults = judgement.backups.vaults.iter();
     vaults.map(|vault| Vault { name: vault.vault.to_string(), said: said(vault) }).collect()
+}
+
+fn unjudged(row: &UnjudgedRow) -> Unjudged {
+    let areas: Vec<String> = row.areas.iter().map(|area| say::text(area)).collect();
+    Unjudged {
+        state: shown(State::Unknown),
+        host: row.host.to_string(),
+        areas: if areas.is_empty() { MISSING.into() } else { areas.join(", ") },
+        why: row.why.iter().map(ToString::to_string).collect(),
+    }
 }
 
 fn drift(row: &DriftRow, saying: &Saying) -> Drift {

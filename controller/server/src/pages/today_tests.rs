@@ -39,6 +39,9 @@ fn the_bad_stands_first_and_a_state_is_word_and_sign_and_class() {
     for part in ["id=\"hosts\"", "id=\"backups\"", "id=\"drift\"", "id=\"patches\""] {
         assert!(page.contains(part), "{part}");
     }
+    let (_, drift) = page.split_once("id=\"drift\"").unwrap();
+    let (row, _) = drift.split_once("ctl1").expect("a host that nobody hears of is no host in order");
+    assert!(row.contains("<span class=\"state unknown\">") && !row.contains("drifted"), "{row}");
     let cells = page.matches("<td").count();
     assert_eq!(page.matches("<td data-label=\"").count(), cells, "on a phone each cell names its column");
     assert!(page.contains("<td data-label=\"SUN 22\" class=\"slots\">"), "{page}");

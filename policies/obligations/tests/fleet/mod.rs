@@ -7,6 +7,8 @@ use std::path::Path;
 use jiff::civil::{Date, Time};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tenure_areas::area::AreaSpec;
+use tenure_areas::backup::facts::{Facts, RunningJob, SealFact, Since, SlotFact, SlotState};
+use tenure_areas::backup::run_id;
 use tenure_areas::fake::FakeHost;
 use tenure_areas::firewall::{Firewall, state};
 use tenure_areas::pass::{Report, Verdict, pass};
@@ -94,7 +96,9 @@ impl Fleet {
             ];
             if let Some(backup) = &policy.backup {
                 let backups = fleet.backups(backup, admitted);
-                areas.push(("backup", backup_content(backups, now)));
+                let facts = fleet.backup_facts(backup, &backups, admitted);
+                let content = report("backup", now, Some(serde_json::to_value(facts).unwrap()));
+                areas.push(("backup", Content::Backups(Box::new(content), Box::new(backups))));
             }
             fleet.report(&name, MachineRole::Host, admitted, areas);
         }
@@ -158,6 +162,43 @@ impl Fleet {
             since: Vec::new(),
             machine: Some(Hash::of(b"machine of web1")),
             boot: Some(Hash::of(b"boot of web1")),
+        }
+    }
+
+    /// The same as the area's own facts; what came due a moment ago runs.
+    fn backup_facts(&self, backup: &BackupSection, told: &HostBackups, admitted: Timestamp) -> Facts {
+        let series = &backup.series;
+        let slots = told.slots.iter().map(|told| {
+            let HostSlotState::Sealed(seal) = &told.state else { panic!("{told:?}") };
+            let seal = SealFact {
+                seal: seal.seal,
+                snapshot: seal.snapshot,
+                root: seal.root,
+                receipt: seal.seal,
+                generation: GenerationId { date: told.slot.date, number: 1 },
+                at: seal.at,
+                unreadable: seal.unreadable,
+            };
+            SlotFact { slot: told.slot.clone(), at: seal.at, state: SlotState::Sealed(seal), tries: 1 }
+        });
+        let mut slots: Vec<SlotFact> = slots.collect();
+        slots.sort_by(|a, b| (b.slot.date, b.slot.at).cmp(&(a.slot.date, a.slot.at)));
+        let zone = Zone::named(&self.book.timezone).unwrap();
+        let date = zone.date_of(self.now);
+        let times = series.iter().flat_map(|one| one.at.iter().map(|at| (one.series.clone(), *at)));
+        let begun = times.map(|(series, at)| (SlotId { series, date, at, manual: false }, at));
+        let mut begun = begun.map(|(slot, at)| (slot, moment(&zone, date, at)));
+        let young = |due: Timestamp| {
+            due <= self.now && self.now < due.checked_add(SignedDuration::from_mins(5)).unwrap()
+        };
+        let running = begun.find(|(_, due)| young(*due));
+        Facts {
+            slots,
+            since: series.iter().map(|one| Since { series: one.series.clone(), since: admitted }).collect(),
+            running: running.map(|(slot, since)| RunningJob { run: run_id(&slot, 1), since }),
+            machine: told.machine,
+            boot: told.boot,
+            ..Facts::default()
         }
     }
 
