@@ -29,8 +29,9 @@ pub(crate) fn machine<'a>(
         return Err(Reason::Silent { machine, last: None, seconds: None });
     };
     let age = reported.last_contact.map(|last| input.now.duration_since(last));
-    match age {
-        Some(age) if age <= patience(input) => {}
+    match (age, reported.last_contact) {
+        (Some(age), _) if fresh(input, age) => {}
+        (Some(age), Some(at)) if age.is_negative() => return Err(Reason::HeardAhead { machine, at }),
         _ => {
             let seconds = age.map(|age| age.as_secs().unsigned_abs());
             return Err(Reason::Silent { machine, last: reported.last_contact, seconds });
@@ -40,6 +41,12 @@ pub(crate) fn machine<'a>(
         Some(finding) => Err(Reason::Chain { machine, finding }),
         None => Ok(reported),
     }
+}
+
+/// Is this age one of something that still holds? What came at a time that is still to come, by a clock that was put back
+/// since, is of no known age.
+fn fresh(input: &Input<'_>, age: SignedDuration) -> bool {
+    age >= -SignedDuration::from_secs(AHEAD) && age <= patience(input)
 }
 
 /// A fault of the chain that is in force: two histories stay two until the machine is admitted anew.
@@ -64,8 +71,13 @@ pub(crate) fn area<'a>(
     let silent = |last| Reason::AreaSilent { machine: machine(), area: area.to_owned(), last };
     let newest = AreaName::new(area).ok().and_then(|name| reported.areas.get(&name));
     let newest = newest.ok_or_else(|| silent(None))?;
-    if input.now.duration_since(newest.received_at) > patience(input) {
-        return Err(silent(Some(newest.received_at)));
+    let age = input.now.duration_since(newest.received_at);
+    match fresh(input, age) {
+        true => {}
+        false if age.is_negative() => {
+            return Err(Reason::HeardAhead { machine: machine(), at: newest.received_at });
+        }
+        false => return Err(silent(Some(newest.received_at))),
     }
     match off(newest.observed_at, newest.received_at, patience(input)) {
         0 => Ok(newest),

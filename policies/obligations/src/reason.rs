@@ -53,6 +53,13 @@ pub enum Reason {
         /// When it spoke of it last; none when never.
         last: Option<Timestamp>,
     },
+    /// What came last came at a time that is ahead of the controller's clock, which was put back since.
+    HeardAhead {
+        /// Which.
+        machine: Machine,
+        /// When, by that clock.
+        at: Timestamp,
+    },
     /// Its clock and the controller's differ by more than can be.
     Clock {
         /// Which.
@@ -350,6 +357,9 @@ impl fmt::Display for Reason {
             }
             Self::AreaSilent { machine, area, last: Some(last) } => {
                 write!(f, "{machine} has said nothing of {} since {last}", words(area))
+            }
+            Self::HeardAhead { machine, at } => {
+                write!(f, "{machine} was heard of last at {at:.0}, ahead of this clock: set it right")
             }
             Self::Clock { machine, ahead_seconds } => {
                 let way = if *ahead_seconds < 0 { "behind" } else { "ahead" };

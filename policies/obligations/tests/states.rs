@@ -440,6 +440,50 @@ fn a_waiver_excuses_what_it_names_where_it_names_it_until_it_ends() {
 }
 
 #[test]
+fn a_waiver_of_copies_excuses_lateness_and_nothing_that_is_broken() {
+    let mut fleet = Fleet::in_order(sunday());
+    let is = |slot: &SlotId| slot.series.set == SetName::Nightly && slot.date == date(2026, 11, 22);
+    fleet.book.waivers = vec![WaiverFacts {
+        what: "backup.nightly".into(),
+        hosts: vec![host("web1")],
+        until: at("2026-12-15T22:59:59Z"),
+        owner: PersonName::new("jeroen").unwrap(),
+        because: "the vault moves".into(),
+    }];
+    let mut late = fleet.clone();
+    late.vault_forgets(is);
+    late.host_slots(|slot| is(slot).then_some(HostSlotState::Missed));
+    assert_eq!(late.state("backup.nightly"), State::Waived);
+    let seals = fleet.vault().series.iter_mut().flat_map(|series| &mut series.generations);
+    for slot in seals.flat_map(|generation| &mut generation.slots) {
+        slot.seal = Hash::of(b"other");
+    }
+    assert_eq!(fleet.state("backup.nightly"), State::Broken, "{}", fleet.why("backup.nightly"));
+}
+
+#[test]
+fn what_came_at_a_time_ahead_of_the_controllers_clock_is_not_fresh() {
+    // the clock was put back by so much since: a few seconds are nothing, forty days are no sign of life
+    for (back, states) in [(240, [State::Met, State::Met]), (40 * 86400, [State::Unknown, State::Unknown])] {
+        let mut fleet = Fleet::in_order(sunday());
+        fleet.later(-back);
+        let now = fleet.now;
+        let seen = ["access.secured", "patch.security"].map(|duty| fleet.state(duty));
+        assert_eq!(seen, states, "{}", fleet.why("access.secured"));
+        if back > 300 {
+            let why = fleet.why("access.secured");
+            assert!(
+                why.contains("heard of last at 2026-11-22") && why.contains("ahead of this clock"),
+                "{why}"
+            );
+            // one area alone
+            fleet.machine("web1", HOST).last_contact = Some(now);
+            assert_eq!(fleet.state("access.secured"), State::Unknown);
+        }
+    }
+}
+
+#[test]
 fn a_contract_that_ends_has_a_date_in_the_fleets_zone_with_months_clamped() {
     let mut fleet = Fleet::in_order(sunday());
     let tenant = fleet.book.tenants.values_mut().next().unwrap();

@@ -117,14 +117,15 @@ impl Fetcher {
             what: format!("an admission or revocation: {why}"),
             hint: why.hint().into(),
         }));
-        if !merged.missing.is_empty() {
+        for (kind, missing) in [("admissions", &merged.missing), ("revocations", &merged.unrevoked)] {
+            if missing.is_empty() {
+                continue;
+            }
             let names: Vec<String> =
-                merged.missing.iter().take(5).map(|(name, role)| format!("{name} ({role})")).collect();
-            let count = merged.missing.len();
-            notices.push(withheld(format!(
-                "{count} admissions are known here and withheld: {}",
-                names.join(", ")
-            )));
+                missing.iter().take(5).map(|(name, role)| format!("{name} ({role})")).collect();
+            let count = missing.len();
+            notices
+                .push(withheld(format!("{count} {kind} are known here and withheld: {}", names.join(", "))));
         }
         if merged.list == known {
             return Ok(());
@@ -202,17 +203,19 @@ struct Merged {
     refused: Vec<Refused>,
     /// Machines whose admissions are known here and were not offered again.
     missing: BTreeSet<(String, MachineRole)>,
+    /// Machines whose revocations are.
+    unrevoked: BTreeSet<(String, MachineRole)>,
 }
 
 /// Everything that operators signed stays known: a controller can add, and can take nothing away. What is not under the
 /// root is left out. One statement counts once, however it is spelled, so nobody fills the list with what was signed once.
 fn merge(root: &Verified<Root>, known: &AdmissionList, offered: &AdmissionList) -> Merged {
     let mut refused = Vec::new();
-    let mut missing = BTreeSet::new();
+    let (mut missing, mut unrevoked) = (BTreeSet::new(), BTreeSet::new());
     let size = offered.admissions.len() + offered.revocations.len();
     if size > MAX_ADMISSIONS {
         refused.push(Refused::TooLarge { size, limit: MAX_ADMISSIONS });
-        return Merged { list: known.clone(), refused, missing };
+        return Merged { list: known.clone(), refused, missing, unrevoked };
     }
     let mut list = known.clone();
     let mut left = MOST_HELD.saturating_sub(known.admissions.len() + known.revocations.len());
@@ -238,6 +241,12 @@ fn merge(root: &Verified<Root>, known: &AdmissionList, offered: &AdmissionList) 
             },
         );
     take(&mut list.revocations, orders.new, &mut refused);
+    for text in orders.missing {
+        let order = verify_order(root, text.as_bytes());
+        if let Some(OrderKind::Revoke { name, role, .. }) = order.as_ref().ok().map(|order| &order.what) {
+            unrevoked.insert((name.to_string(), *role));
+        }
+    }
     let admissions = Offer::of::<Admission>(&known.admissions, &offered.admissions, &mut refused, |text| {
         verify_admission(root, text).map(drop)
     });
@@ -247,7 +256,7 @@ fn merge(root: &Verified<Root>, known: &AdmissionList, offered: &AdmissionList) 
             missing.insert((admission.name.to_string(), admission.role));
         }
     }
-    Merged { list, refused, missing }
+    Merged { list, refused, missing, unrevoked }
 }
 
 /// Statements of one kind that were offered, beside those that are known.

@@ -255,7 +255,9 @@ async fn a_controller_can_add_admissions_and_take_none_away() {
     say(vec![own.clone(), vault.clone()], vec![Signed::new(&order, &[&operator()]).to_json()]);
     assert_eq!(fetch(&world).await.unwrap(), []);
     say(vec![own, vault], vec![]);
-    fetch(&world).await.unwrap();
+    let notices = fetch(&world).await.unwrap();
+    assert_eq!(words(&notices), ["policy_withheld"].into(), "{notices:?}");
+    assert_eq!(notices[0].what, "1 revocations are known here and withheld: web1 (host)");
     assert!(book().is_empty(), "both have this identity key, and a revocation is never forgotten");
 }
 
