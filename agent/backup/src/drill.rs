@@ -6,12 +6,12 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use tenure_areas::backup::facts::DrillFact;
+use tenure_areas::backup::facts::{DrillFact, DrilledDump};
 use tenure_policy::bundles::{DatabasePlace, DrillExpectation, DumpSection, VaultPlace};
 use tenure_policy::scalars::SqlName;
 use tenure_sys::clock;
 use tenure_sys::files::{Put, Roots};
-use tenure_trust::{Hash, SeriesId};
+use tenure_trust::{Hash, SeriesId, SlotId};
 
 use crate::dump::FOLDER;
 use crate::engine;
@@ -49,13 +49,8 @@ pub struct Drill<'a> {
 /// Whatever keeps the drill from comparing; it counts as not held, and is written down too.
 pub fn drill(machine: &Machine, drill: &Drill<'_>) -> Result<DrillFact, BackupError> {
     let began = clock::monotonic();
-    let link = Link::connect(machine, drill.place)?;
-    let copies = reading::copies(&link, machine, drill.series)?;
-    let copy =
-        reading::choose(&copies, &Which::Newest).ok_or_else(|| BackupError::NoCopy(drill.series.clone()))?;
-    let result = reading::with_copy(&link, machine, drill.series, copy, |repository, snapshot| {
-        restored(&machine.state, repository, snapshot, drill)
-    });
+    let mut slot = None;
+    let result = tried(machine, drill, &mut slot);
     let took_ms = u64::try_from((clock::monotonic() - began).as_millis()).unwrap_or(u64::MAX);
     let (held, what, tables, rows) = match &result {
         Ok(Compared { differences, tables, rows }) if differences.is_empty() => (
@@ -77,12 +72,25 @@ pub fn drill(machine: &Machine, drill: &Drill<'_>) -> Result<DrillFact, BackupEr
         held,
         what: tenure_sys::text::neutral(what.as_bytes(), 500),
         took_ms,
-        slot: copy.sealed.slot.clone(),
+        dump: Some(DrilledDump { series: drill.series.clone(), database: drill.dump.database.clone() }),
+        slot,
         tables,
         rows,
     };
     note(&machine.state, &fact)?;
     result.map(|_| fact)
+}
+
+/// Finds the newest copy, whose slot is given as soon as it is known, and restores out of it.
+fn tried(machine: &Machine, drill: &Drill<'_>, slot: &mut Option<SlotId>) -> Result<Compared, BackupError> {
+    let link = Link::connect(machine, drill.place)?;
+    let copies = reading::copies(&link, machine, drill.series)?;
+    let copy =
+        reading::choose(&copies, &Which::Newest).ok_or_else(|| BackupError::NoCopy(drill.series.clone()))?;
+    *slot = Some(copy.sealed.slot.clone());
+    reading::with_copy(&link, machine, drill.series, copy, |repository, snapshot| {
+        restored(&machine.state, repository, snapshot, drill)
+    })
 }
 
 struct Compared {
@@ -212,6 +220,9 @@ fn note(state: &Path, fact: &DrillFact) -> Result<(), BackupError> {
     private_dir(state, "backup")?;
     let dir = private_dir(&state.join("backup"), "drills")?;
     let bytes = serde_json::to_vec(fact).map_err(|e| BackupError::Record(e.to_string()))?;
-    let path = dir.join(format!("{}.json", fact.at.as_second()));
+    // Drills of two dumps may end within one second.
+    let dump = serde_json::to_vec(&fact.dump).map_err(|e| BackupError::Record(e.to_string()))?;
+    let tag = Hash::of(&dump).to_string();
+    let path = dir.join(format!("{}-{}.json", fact.at.as_second(), tag.get(..8).unwrap_or(&tag)));
     Ok(Roots::new([&dir])?.put(&Put::own(&path, &bytes, 0o600))?)
 }

@@ -17,15 +17,16 @@ use age::x25519;
 use common::{Bench, fleet, host, key, root, series, slot_now, ssh, vault_name};
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
-use tenure_areas::backup::facts::SealFact;
+use tenure_areas::backup::facts::{DrillFact, DrilledDump, SealFact};
 use tenure_areas::backup::spec::JobSpec;
+use tenure_backup::drill::{Drill, drill};
 use tenure_backup::error::BackupError;
 use tenure_backup::job;
 use tenure_backup::keys::KeyStore;
 use tenure_backup::machine::Machine;
 use tenure_link::Identity;
-use tenure_policy::bundles::{SeriesSection, VaultPlace};
-use tenure_policy::scalars::AbsolutePath;
+use tenure_policy::bundles::{DumpSection, SeriesSection, VaultPlace};
+use tenure_policy::scalars::{AbsolutePath, SqlName};
 use tenure_sys::files::Roots;
 use tenure_trust::vault_wire::RefusalCode;
 use tenure_trust::*;
@@ -226,4 +227,35 @@ fn a_slot_that_the_vault_has_taken_is_filled_also_when_its_keys_are_lost() {
     // The first slot again, as when the answer to its seal was lost: the host's keys are of another number by now.
     let again = site.run("run-3", &slot, &site.recipients).unwrap();
     assert_eq!((again.receipt, again.generation), (first.receipt, first.generation));
+}
+
+#[test]
+fn a_drill_that_finds_no_vault_or_no_copy_is_written_down_as_not_held() {
+    let site = Site::new();
+    let series = id_of();
+    let dump = |name: &str| DumpSection {
+        database: SqlName::new(name).unwrap(),
+        only: Vec::new(),
+        without: Vec::new(),
+    };
+    let place =
+        |addresses| VaultPlace { host: host(vault_name().as_str()), addresses, port: site.bench.port };
+    let tried = |dump: &DumpSection, place: &VaultPlace| {
+        let asked = Drill { series: &series, place, dump, databases: &BTreeMap::new(), expect: &[] };
+        drill(&site.machine, &asked).unwrap_err()
+    };
+    let nowhere = tried(&dump("main"), &place(Vec::new()));
+    assert!(matches!(nowhere, BackupError::Transport { .. }), "{nowhere:?}");
+    let empty = tried(&dump("other"), &place(vec!["127.0.0.1".parse().unwrap()]));
+    assert!(matches!(empty, BackupError::NoCopy(_)), "{empty:?}");
+    let files = fs::read_dir(site.machine.state.join("backup/drills")).unwrap();
+    let mut told: Vec<DrillFact> =
+        files.map(|file| serde_json::from_slice(&fs::read(file.unwrap().path()).unwrap()).unwrap()).collect();
+    told.sort_by(|a, b| a.dump.cmp(&b.dump));
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (fact, database) in told.iter().zip(["main", "other"]) {
+        let of = DrilledDump { series: series.clone(), database: SqlName::new(database).unwrap() };
+        assert_eq!((fact.held, &fact.dump, &fact.slot), (false, &Some(of), &None), "{fact:?}");
+        assert!(fact.what.starts_with(&format!("{database}: ")), "{fact:?}");
+    }
 }

@@ -52,6 +52,7 @@ pub(crate) fn lines(view: &BackupsView, signs: bool) -> Vec<String> {
             row.newest.map_or_else(missing, |at| saying.age(at)),
             match &row.drilled {
                 Drilled::Unknown => "unknown".to_owned(),
+                Drilled::Nothing => missing(),
                 Drilled::Never => "never".to_owned(),
                 Drilled::Last(drill) if drill.held => {
                     format!(

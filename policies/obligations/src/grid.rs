@@ -10,7 +10,7 @@ use crate::judge::{Context, HostSeen};
 use crate::reason::{Reason, SlotFault};
 use crate::slots::SlotSeen;
 use crate::state::State;
-use crate::view::{BackupRow, Backups, Cell, DrillRow, Drilled, Sign, VaultRow};
+use crate::view::{BackupRow, Backups, Cell, Drilled, Sign, VaultRow};
 
 /// The last seven days, today last.
 pub(crate) fn grid(context: &Context<'_>) -> Backups {
@@ -24,7 +24,11 @@ pub(crate) fn grid(context: &Context<'_>) -> Backups {
         owners.sort();
         owners.dedup();
         for (owner, vault) in owners {
-            let row = row(context, (host, seen), owner, vault, &backups.days);
+            let drilled = match &seen.backups {
+                Err(_) => Drilled::Unknown,
+                Ok(told) => drills::cell(backup, owner, &told.drills, context.now()),
+            };
+            let row = row(context, (host, seen), (owner, vault), &backups.days, drilled);
             backups.rows.push(row);
         }
     }
@@ -37,9 +41,9 @@ pub(crate) fn grid(context: &Context<'_>) -> Backups {
 fn row(
     context: &Context<'_>,
     (host, seen): (&HostName, &HostSeen<'_>),
-    owner: &Owner,
-    vault: &VaultName,
+    (owner, vault): (&Owner, &VaultName),
     days: &[jiff::civil::Date],
+    drilled: Drilled,
 ) -> BackupRow {
     let sets = [SetName::Server, SetName::Nightly];
     let series: Vec<&Series<'_>> = sets
@@ -71,12 +75,6 @@ fn row(
     }
     let held = || series.iter().filter_map(|one| one.vault).flat_map(|facts| &facts.generations);
     let slots = || held().flat_map(|generation| generation.slots.iter().map(|slot| slot.received));
-    let drilled = match &seen.backups {
-        Err(_) => Drilled::Unknown,
-        Ok(backups) => drills::newest(&backups.drills, context.now()).map_or(Drilled::Never, |drill| {
-            Drilled::Last(DrillRow { at: drill.at, held: drill.held, took_ms: drill.took_ms })
-        }),
-    };
     BackupRow {
         owner: owner.clone(),
         host: host.clone(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tenure_areas::backup::facts::DrilledDump;
 use tenure_areas::pass::Report;
 use tenure_policy::bundles::{DutyBook, VaultPolicy};
 use tenure_policy::resolved::HostPolicy;
@@ -221,6 +222,9 @@ pub struct HostDrill {
     pub what: String,
     /// Milliseconds from the vault to the last comparison.
     pub took_ms: u64,
+    /// Which dump was tried. One that names none proves nothing.
+    #[serde(default)]
+    pub dump: Option<DrilledDump>,
 }
 
 impl HostBackups {

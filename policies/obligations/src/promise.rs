@@ -115,7 +115,7 @@ fn answers(context: &Context<'_>, asked: &Asked<'_>) -> Vec<Answer> {
         "backup.nightly" => on_hosts(&|host| counted::set(context, asked, host, SetName::Nightly)),
         "backup.offhost" => on_hosts(&|host| offhost::answer(context, asked, host)),
         "backup.ring" => on_hosts(&|host| ring::answer(context, asked, host)),
-        "backup.drill" => on_hosts(&|host| drills::answer(context, host)),
+        "backup.drill" => on_hosts(&|host| drills::answer(context, asked, host)),
         "purge" => vec![purge::answer(context, asked)],
         _ => match asked.promise.judged {
             Judged::Attested => alone(State::NotCheckable, Reason::PersonAnswers),

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use tenure_policy::calendar::say_seconds;
+use tenure_policy::scalars::SqlName;
 use tenure_trust::enrol::IngestFinding;
 use tenure_trust::text::shortened;
-use tenure_trust::{HostName, MachineRole, SeriesId, SetName, SlotTime, VaultName, neutral};
+use tenure_trust::{HostName, MachineRole, Owner, SeriesId, SetName, SlotTime, VaultName, neutral};
 
 /// The most characters of a machine's own words in one reason.
 const WORDS: usize = 300;
@@ -27,6 +28,24 @@ impl fmt::Display for Machine {
         match self.role {
             MachineRole::Host => write!(f, "{}", self.host),
             role => write!(f, "{} as {role}", self.host),
+        }
+    }
+}
+
+/// A dump: whose part of which database.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Dump {
+    /// Whose.
+    pub owner: Owner,
+    /// The database's name in the policy.
+    pub database: SqlName,
+}
+
+impl fmt::Display for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.owner {
+            Owner::Host => write!(f, "the host's {}", self.database),
+            Owner::Tenant(tenant) => write!(f, "{tenant}'s {}", self.database),
         }
     }
 }
@@ -224,6 +243,9 @@ pub enum Reason {
     Drilled {
         /// Of which host.
         host: HostName,
+        /// Which dump; a judgement of before says nothing of it.
+        #[serde(default)]
+        dump: Option<Dump>,
         /// When.
         at: Timestamp,
         /// Milliseconds that it took.
@@ -233,6 +255,9 @@ pub enum Reason {
     DrillFailed {
         /// Of which host.
         host: HostName,
+        /// Which dump; a judgement of before says nothing of it.
+        #[serde(default)]
+        dump: Option<Dump>,
         /// When.
         at: Timestamp,
         /// What came of it, in the host's words.
@@ -242,6 +267,9 @@ pub enum Reason {
     DrillWaits {
         /// Of which host.
         host: HostName,
+        /// Which dump; a judgement of before says nothing of it.
+        #[serde(default)]
+        dump: Option<Dump>,
         /// The last proof.
         last: Option<Timestamp>,
         /// How often it must be, in seconds.
@@ -425,15 +453,24 @@ impl fmt::Display for Reason {
                 write!(f, "nothing says at which sites {host} and {vault} stand")
             }
             Self::NoCopyYet { host } => write!(f, "no copy of {host} yet"),
-            Self::Drilled { host, at, took_ms } => {
-                write!(f, "{host} restored {at:.0} in {}.{} s", took_ms / 1000, took_ms % 1000 / 100)
+            Self::Drilled { host, dump, at, took_ms } => {
+                let (seconds, tenths) = (took_ms / 1000, took_ms % 1000 / 100);
+                write!(f, "{host}{} restored {at:.0} in {seconds}.{tenths} s", of(dump.as_ref()))
             }
-            Self::DrillFailed { host, what, .. } => write!(f, "{host}: drill failed: {}", words(what)),
-            Self::DrillWaits { host, last: None, every_seconds } => {
-                write!(f, "{host} not drilled yet, every {}", say_seconds(*every_seconds))
+            Self::DrillFailed { host, dump, what, .. } => {
+                write!(f, "{host}{}: drill failed: {}", of(dump.as_ref()), words(what))
             }
-            Self::DrillWaits { host, last: Some(last), every_seconds } => {
-                write!(f, "{host} drilled last {last:.0}, every {}", say_seconds(*every_seconds))
+            Self::DrillWaits { host, dump, last: None, every_seconds } => {
+                write!(
+                    f,
+                    "{host}{} not drilled yet, every {}",
+                    of(dump.as_ref()),
+                    say_seconds(*every_seconds)
+                )
+            }
+            Self::DrillWaits { host, dump, last: Some(last), every_seconds } => {
+                let every = say_seconds(*every_seconds);
+                write!(f, "{host}{} drilled last {last:.0}, every {every}", of(dump.as_ref()))
             }
             Self::Current { hosts } => write!(f, "no security update waits on {}", list(hosts)),
             Self::UpdateWaits { host, package, count, limit_seconds, .. } => {
@@ -463,6 +500,10 @@ impl Reason {
         }
         value.to_string()
     }
+}
+
+fn of(dump: Option<&Dump>) -> String {
+    dump.map(|dump| format!(", {dump}")).unwrap_or_default()
 }
 
 fn list(hosts: &[HostName]) -> String {

@@ -271,7 +271,7 @@ pub struct BackupRow {
     pub newest: Option<Timestamp>,
     /// When the vault took the oldest copy that it still holds.
     pub oldest: Option<Timestamp>,
-    /// The newest drill.
+    /// The newest drills of its dumps.
     pub drilled: Drilled,
 }
 
@@ -281,9 +281,11 @@ pub struct BackupRow {
 pub enum Drilled {
     /// The host cannot be believed now.
     Unknown,
-    /// There was none.
+    /// Nothing of it is dumped.
+    Nothing,
+    /// There was none of one of its dumps.
     Never,
-    /// When, how long it took, and whether it held.
+    /// Of its dumps the one that counts, a failed one before the oldest: when, how long it took, and whether it held.
     Last(DrillRow),
 }
 

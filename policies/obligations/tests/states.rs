@@ -5,7 +5,7 @@ mod fleet;
 
 use fleet::{Fleet, at, host, patched, sunday};
 use jiff::civil::date;
-use tenure_obligations::input::{ChainFinding, Content, HostDrill, HostSince, HostSlot, HostSlotState};
+use tenure_obligations::input::{ChainFinding, Content, HostSince, HostSlot, HostSlotState};
 use tenure_obligations::view::{Drilled, Sign};
 use tenure_obligations::{Reason, State};
 use tenure_policy::bundles::WaiverFacts;
@@ -497,26 +497,6 @@ fn a_contract_that_ends_has_a_date_in_the_fleets_zone_with_months_clamped() {
     fleet.now = at("2027-02-28T23:00:00Z");
     let row = fleet.row("purge");
     assert_eq!((row.state, row.since), (State::Overdue, Some(at("2027-02-28T22:59:59Z"))));
-}
-
-#[test]
-fn drills_are_met_late_failed_and_not_believed_from_the_future() {
-    let mut fleet = Fleet::in_order(sunday());
-    let promise = &mut fleet.book.tenants.values_mut().next().unwrap().promises;
-    promise[0].means = "backup.drill".into();
-    assert_eq!(fleet.state("backup.drill"), State::Met);
-    let drill =
-        |text: &str, held| HostDrill { at: at(text), held, what: "3,999 of 4,000 rows".into(), took_ms: 1 };
-    fleet.web_backups().drills =
-        vec![drill("2026-11-21T03:00:00Z", false), drill("2026-11-01T03:00:00Z", true)];
-    assert_eq!(fleet.state("backup.drill"), State::Broken);
-    assert!(fleet.why("backup.drill").contains("3,999 of 4,000 rows"));
-    fleet.web_backups().drills = vec![drill("2026-10-01T03:00:00Z", true)];
-    assert_eq!(fleet.state("backup.drill"), State::Overdue);
-    fleet.web_backups().drills = vec![drill("2027-01-01T03:00:00Z", true)];
-    assert_eq!(fleet.state("backup.drill"), State::Overdue, "admitted 40 days ago, never drilled");
-    fleet.machine("web1", HOST).admitted = Some(at("2026-11-10T03:00:00Z"));
-    assert_eq!(fleet.state("backup.drill"), State::Due);
 }
 
 #[test]

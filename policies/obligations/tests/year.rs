@@ -269,7 +269,9 @@ fn a_year_in_london() {
 }
 #[test]
 fn a_seal_of_the_areas_facts_is_read_as_it_is_written() {
-    use tenure_areas::backup::facts::{DrillFact, Facts, SLOTS, SealFact, Since, SlotFact, SlotState};
+    use tenure_areas::backup::facts::{
+        DrillFact, DrilledDump, Facts, SLOTS, SealFact, Since, SlotFact, SlotState,
+    };
     let world = World::new("Europe/London", at("2027-01-01T00:00:00Z"));
     let one = world.section().series[0].clone();
     let slot = SlotId { series: one.series.clone(), date: date(2027, 1, 1), at: one.at[0], manual: false };
@@ -297,7 +299,11 @@ fn a_seal_of_the_areas_facts_is_read_as_it_is_written() {
             held: true,
             what: "rows".into(),
             took_ms: 5,
-            slot: slot.clone(),
+            dump: Some(DrilledDump {
+                series: one.series.clone(),
+                database: tenure_policy::scalars::SqlName::new("main").unwrap(),
+            }),
+            slot: Some(slot.clone()),
             tables: 1,
             rows: 4,
         }],
@@ -315,6 +321,7 @@ fn a_seal_of_the_areas_facts_is_read_as_it_is_written() {
             if seal.unreadable == 2 && seal.seal == hash && why == "dump"
     ));
     assert_eq!((ours.drills[0].took_ms, ours.drills[0].held), (5, true));
+    assert_eq!(ours.drills[0].dump, facts.drills[0].dump);
     assert_eq!((ours.since[0].since, ours.machine, ours.boot), (now, Some(hash), Some(hash)));
     assert_eq!(SLOTS, tenure_obligations::input::SLOTS_TOLD);
 }

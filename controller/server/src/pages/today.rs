@@ -292,6 +292,7 @@ fn copies(judgement: &Judgement, saying: &Saying) -> Vec<Copies> {
             newest: row.newest.map_or_else(|| MISSING.into(), |at| format!("{} ago", saying.age(at))),
             drilled: match &row.drilled {
                 Drilled::Unknown => "unknown".into(),
+                Drilled::Nothing => MISSING.into(),
                 Drilled::Never => "never".into(),
                 Drilled::Last(drill) if drill.held => {
                     let seconds = format!("{}.{} s", drill.took_ms / 1000, drill.took_ms % 1000 / 100);

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tenure_trust::{GenerationId, Hash, RunId, SeriesId, SlotId};
+use tenure_policy::scalars::SqlName;
+use tenure_trust::{GenerationId, Hash, Owner, RunId, SeriesId, SlotId};
 
 use super::schedule::{Known, Ledger, What};
 
@@ -12,7 +13,7 @@ use super::schedule::{Known, Ledger, What};
 pub struct Facts {
     /// Slots that something is known of, newest first; 40 days before the newest copy and [`SLOTS`] at most.
     pub slots: Vec<SlotFact>,
-    /// The last drills, newest first; at most [`DRILLS`].
+    /// Drills, newest first: the last of each dump, at most [`DUMPS`] of them, and others up to [`DRILLS`].
     pub drills: Vec<DrillFact>,
     /// Since when each series is expected.
     pub since: Vec<Since>,
@@ -34,8 +35,10 @@ pub struct Facts {
 
 /// Slots in the facts at most: they fit into a payload.
 pub const SLOTS: usize = 400;
-/// Drills in the facts at most.
+/// Drills in the facts at most, where no more dumps are drilled.
 pub const DRILLS: usize = 20;
+/// Dumps whose last drill is in the facts at most.
+pub const DUMPS: usize = 64;
 /// Slots are remembered for so many days, counted back from the newest copy.
 pub const REMEMBERED_DAYS: i64 = 40;
 
@@ -102,12 +105,33 @@ pub struct DrillFact {
     pub what: String,
     /// Milliseconds from the vault to the last comparison.
     pub took_ms: u64,
-    /// The copy that was restored.
-    pub slot: SlotId,
+    /// What was tried. One that an earlier release wrote down names nothing, and proves nothing.
+    #[serde(default)]
+    pub dump: Option<DrilledDump>,
+    /// The copy that was restored; none when it did not come so far.
+    #[serde(default)]
+    pub slot: Option<SlotId>,
     /// Tables whose rows were counted.
     pub tables: u64,
     /// Rows in all of them.
     pub rows: u64,
+}
+
+/// The dump that a drill tried: of this database, out of this series.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrilledDump {
+    /// Out of which series, and so of which owner.
+    pub series: SeriesId,
+    /// The database's name in the policy.
+    pub database: SqlName,
+}
+
+impl DrilledDump {
+    /// Is it this owner's part of this database? Sets and vaults of one owner hold the same dump.
+    pub fn is(&self, owner: &Owner, database: &SqlName) -> bool {
+        self.series.owner == *owner && self.database == *database
+    }
 }
 
 /// Since when a series is expected on this host.

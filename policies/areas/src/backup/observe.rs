@@ -1,11 +1,11 @@
 //! Looks at memory, jobs, requests and drills. The files are root's, and their content is parsed like any other's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenure_trust::{Hash, RunId, SlotId};
 
 use super::facts::{
-    DRILLS, DrillFact, Facts, Remembered, RunFact, RunRequest, RunningJob, SLOTS, SlotFact, SlotState,
+    DRILLS, DUMPS, DrillFact, Facts, Remembered, RunFact, RunRequest, RunningJob, SLOTS, SlotFact, SlotState,
 };
 use super::journal::{self, JOURNAL_LIMIT, Standing};
 use super::spec::{JOBS, JobSpec, SPEC_LIMIT};
@@ -167,8 +167,20 @@ fn requests(host: &dyn HostRead) -> Result<Vec<RunRequest>, Unknown> {
 fn drills(host: &dyn HostRead) -> Result<Vec<DrillFact>, Unknown> {
     let mut drills: Vec<DrillFact> = files(host, DRILL_DIR)?;
     drills.sort_by_key(|drill| std::cmp::Reverse(drill.at));
-    drills.truncate(DRILLS);
-    Ok(drills)
+    Ok(told(drills))
+}
+
+/// Of each dump the last drill, so that none hides another's; then others while there is room. Newest first, as they come.
+pub(super) fn told(drills: Vec<DrillFact>) -> Vec<DrillFact> {
+    let mut dumps = BTreeSet::new();
+    let of = |drill: &DrillFact| drill.dump.as_ref().map(|d| (d.series.owner.clone(), d.database.clone()));
+    let (mut told, mut older): (Vec<_>, Vec<_>) =
+        drills.into_iter().partition(|drill| of(drill).is_some_and(|dump| dumps.insert(dump)));
+    told.truncate(DUMPS);
+    older.truncate(DRILLS.saturating_sub(told.len()));
+    told.append(&mut older);
+    told.sort_by_key(|drill| std::cmp::Reverse(drill.at));
+    told
 }
 
 /// Every `.json` of a directory that is of this form.

@@ -1,11 +1,14 @@
 //! Which job begins, what is remembered, what is not as it should be. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp, ToSpan};
+use tenure_policy::scalars::SqlName;
 use tenure_policy::slots::BY_HAND;
-use tenure_trust::{Hash, RunId, SlotId, neutral_bytes};
+use tenure_trust::{Hash, Owner, RunId, SlotId, neutral_bytes};
 
 use super::facts::{
-    Facts, REMEMBERED_DAYS, Remembered, RunFact, RunRequest, SLOTS, Since, SlotFact, SlotState,
+    DrillFact, Facts, REMEMBERED_DAYS, Remembered, RunFact, RunRequest, SLOTS, Since, SlotFact, SlotState,
 };
 use super::observe::newest_first;
 use super::schedule::{self, Due};
@@ -198,15 +201,25 @@ fn standing(desired: &Scheduled, facts: &Facts, now: Timestamp) -> Vec<Finding> 
             SlotState::Sealed(_) | SlotState::Running => {}
         }
     }
-    if let Some(drill) = facts.drills.first().filter(|drill| !drill.held) {
-        findings.push(finding(
-            "drill-failed",
-            &drill.slot.series.to_string(),
-            neutral_bytes(drill.what.as_bytes(), 300),
-            Some(drill.at),
-        ));
-    }
+    findings.extend(failed_drills(desired, facts, now));
     findings
+}
+
+/// Each dump of the policy whose last drill failed, whatever other drills came to since.
+fn failed_drills(desired: &Scheduled, facts: &Facts, now: Timestamp) -> Vec<Finding> {
+    let series = desired.section.series.iter();
+    let dumps: BTreeSet<(&Owner, &SqlName)> =
+        series.flat_map(|one| one.dumps.iter().map(|dump| (&one.series.owner, &dump.database))).collect();
+    let failed = dumps.into_iter().filter_map(|(owner, database)| {
+        let of = |drill: &&DrillFact| drill.dump.as_ref().is_some_and(|dump| dump.is(owner, database));
+        let last =
+            facts.drills.iter().filter(of).filter(|drill| drill.at <= now).max_by_key(|drill| drill.at)?;
+        let dump = last.dump.as_ref().filter(|_| !last.held)?;
+        let place = format!("{} {}", dump.series, dump.database);
+        let what = neutral_bytes(last.what.as_bytes(), 300);
+        Some(finding("drill-failed", &place, what, Some(last.at)))
+    });
+    failed.collect()
 }
 
 pub(super) fn guard(desired: &Scheduled, plan: Plan<Step>, facts: &Facts) -> Result<Approved<Step>, Refusal> {

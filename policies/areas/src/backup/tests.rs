@@ -1,11 +1,12 @@
 //! The area against the fake host: days with runs, interruptions, requests, refusals and hostile files.
 
 use jiff::SignedDuration;
-use tenure_policy::bundles::{SeriesSection, VaultPlace};
+use tenure_policy::bundles::{DumpSection, SeriesSection, VaultPlace};
 use tenure_policy::resolved::Mode;
+use tenure_policy::scalars::SqlName;
 use tenure_trust::{HostName, Owner, SeriesId, SetName, TenantId, VaultName};
 
-use super::facts::{Remembered, RunRequest, Since, SlotState};
+use super::facts::{DrillFact, DrilledDump, Remembered, RunRequest, Since, SlotState};
 use super::*;
 use crate::area::Weight;
 use crate::fake::FakeHost;
@@ -324,4 +325,59 @@ fn a_week_later_the_files_of_a_run_go_and_its_memory_stays() {
     assert!(
         matches!(first.state, SlotState::Sealed(_)) && first.slot.date == jiff::civil::date(2026, 11, 22)
     );
+}
+
+/// A drill of this owner's part of `main`, on a day of November.
+fn drilled(owner: Owner, day: u8, held: bool) -> DrillFact {
+    let series = SeriesId { owner, ..scheduled().section.series[0].series.clone() };
+    let dump = Some(DrilledDump { series, database: SqlName::new("main").unwrap() });
+    let at = format!("2026-11-{day:02}T09:00:00Z").parse().unwrap();
+    DrillFact { at, held, what: "main: rows".into(), took_ms: 1, dump, slot: None, tables: 1, rows: 4 }
+}
+
+#[test]
+fn a_drill_that_failed_stands_until_one_of_the_same_dump_holds() {
+    let tenant = || Owner::Tenant(TenantId::new("acme").unwrap());
+    let mut desired = scheduled();
+    let main = DumpSection { database: SqlName::new("main").unwrap(), only: Vec::new(), without: Vec::new() };
+    desired.section.series.iter_mut().for_each(|series| series.dumps = vec![main.clone()]);
+    let failed = |drills: Vec<DrillFact>| {
+        let facts = Facts { drills, ..Facts::default() };
+        let found = super::plan::plan(&desired, &facts, FakeHost::debian().now().wall);
+        let found = found.findings.into_iter().filter(|finding| finding.kind == "drill-failed");
+        found.map(|finding| finding.place).collect::<Vec<_>>()
+    };
+    // the host's was drilled later and held: the tenant's has still failed
+    let places = failed(vec![drilled(Owner::Host, 21, true), drilled(tenant(), 20, false)]);
+    assert!(places.len() == 1 && places[0].contains("acme") && places[0].ends_with(" main"), "{places:?}");
+    assert_eq!(failed(vec![drilled(tenant(), 21, true), drilled(tenant(), 20, false)]), [""; 0]);
+    assert_eq!(failed(vec![drilled(tenant(), 20, false), drilled(Owner::Host, 20, false)]).len(), 2);
+    // one from later than now was made by a clock that was ahead
+    assert_eq!(failed(vec![drilled(tenant(), 30, true), drilled(tenant(), 20, false)]).len(), 1);
+}
+
+#[test]
+fn however_many_dumps_are_drilled_the_last_of_each_is_told() {
+    let tenant = |n: u8| Owner::Tenant(TenantId::new(format!("t{n}")).unwrap());
+    let mut drills: Vec<DrillFact> = (0..40).map(|n| drilled(tenant(n), 22, true)).collect();
+    drills.extend((0..40).map(|n| drilled(tenant(n), 21, false)));
+    let told = super::observe::told(drills.clone());
+    assert_eq!(told, drills[..40]);
+    let one = vec![drilled(tenant(1), 22, true); 30];
+    assert_eq!(super::observe::told(one).len(), 20);
+}
+
+#[test]
+fn a_drill_that_an_earlier_release_wrote_down_is_read_and_proves_nothing() {
+    let mut old = serde_json::to_value(drilled(Owner::Host, 20, false)).unwrap();
+    let slot = SlotId {
+        series: scheduled().section.series[0].series.clone(),
+        date: jiff::civil::date(2026, 11, 20),
+        at: "11:00".parse().unwrap(),
+        manual: false,
+    };
+    old.as_object_mut().unwrap().remove("dump");
+    old["slot"] = serde_json::to_value(&slot).unwrap();
+    let read: DrillFact = serde_json::from_value(old).unwrap();
+    assert_eq!((read.dump, read.slot), (None, Some(slot)));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::civil::{Date, Time};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tenure_areas::area::AreaSpec;
-use tenure_areas::backup::facts::{Facts, RunningJob, SealFact, Since, SlotFact, SlotState};
+use tenure_areas::backup::facts::{DrilledDump, Facts, RunningJob, SealFact, Since, SlotFact, SlotState};
 use tenure_areas::backup::run_id;
 use tenure_areas::fake::FakeHost;
 use tenure_areas::firewall::{Firewall, state};
@@ -18,7 +18,7 @@ use tenure_obligations::history::PastDrift;
 use tenure_obligations::input::{Content, HostBackups, HostDrill, HostSeal, HostSlot, HostSlotState};
 use tenure_obligations::view::Judgement;
 use tenure_obligations::{Input, Newest, Obligation, RecordRef, Reported, State};
-use tenure_policy::bundles::{BackupSection, DutyBook, VaultPolicy};
+use tenure_policy::bundles::{BackupSection, DumpSection, DutyBook, SeriesSection, VaultPolicy};
 use tenure_policy::calendar::Zone;
 use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_trust::vault_wire::{GenerationFacts, GenerationState, SealedSlot, SeriesFacts, VaultFacts};
@@ -144,21 +144,24 @@ impl Fleet {
         self.machines.insert((name.clone(), role), reported);
     }
 
-    /// Every slot of the last days sealed, one good drill.
+    /// Every slot of the last days sealed, one good drill of each dump.
     fn backups(&self, backup: &BackupSection, _admitted: Timestamp) -> HostBackups {
         let mut slots = Vec::new();
         for (slot, due) in self.past_slots(backup, 10) {
             slots.push(HostSlot { state: HostSlotState::Sealed(seal(&slot, due)), slot });
         }
-        let drill = HostDrill {
+        let owners = backup.series.iter().flat_map(|one| one.dumps.iter().map(move |dump| (one, dump)));
+        let drill = |(one, dump): (&SeriesSection, &DumpSection)| HostDrill {
             at: self.now.checked_sub(SignedDuration::from_hours(24 * 3)).unwrap(),
             held: true,
             what: "4,000 = 4,000 rows".into(),
             took_ms: 6100,
+            dump: Some(DrilledDump { series: one.series.clone(), database: dump.database.clone() }),
         };
+        let drills = owners.map(drill).collect();
         HostBackups {
             slots,
-            drills: vec![drill],
+            drills,
             since: Vec::new(),
             machine: Some(Hash::of(b"machine of web1")),
             boot: Some(Hash::of(b"boot of web1")),
