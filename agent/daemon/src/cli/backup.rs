@@ -1,11 +1,13 @@
 //! `backup run|list|restore|drill`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
+use tenure_areas::backup::NAMES;
 use tenure_areas::backup::facts::{RunRequest, SealFact};
 use tenure_areas::backup::journal::{self, Standing};
 use tenure_areas::backup::spec::{JOBS, JobSpec};
@@ -168,9 +170,10 @@ fn follow(host: &LinuxHost, request: &RunRequest, progress: &Progress) -> Result
     let series = request.series.path();
     let until = clock::monotonic() + BEGIN;
     let gone = |why: &str| Ran { series: series.clone(), run: None, sealed: None, failed: Some(why.into()) };
+    let mut others = BTreeSet::new();
     while clock::monotonic() < until {
         let waits = request_waits(host, request)?;
-        if let Some(spec) = spec_of(host, request)? {
+        if let Some(spec) = spec_of(host, request, &mut others)? {
             let lines = read_journal(host, &spec)?;
             let step = lines.last().map_or("beginning", |line| line.step.word());
             progress.say(&format!("{series}: {step}"));
@@ -203,20 +206,27 @@ fn request_waits(host: &LinuxHost, request: &RunRequest) -> Result<bool, Failure
     }
 }
 
-fn spec_of(host: &LinuxHost, request: &RunRequest) -> Result<Option<JobSpec>, Failure> {
-    let entries = match host.dir(&Beneath::new(JOBS, ""), 5000) {
+/// The run of a request, the newest first; what is another's is read once.
+fn spec_of(
+    host: &LinuxHost,
+    request: &RunRequest,
+    others: &mut BTreeSet<String>,
+) -> Result<Option<JobSpec>, Failure> {
+    let entries = match host.dir(&Beneath::new(JOBS, ""), NAMES) {
         Ok(entries) => entries,
         Err(PortError::Absent { .. }) => return Ok(None),
         Err(e) => return Err(Failure::of("cannot list the jobs", &e)),
     };
-    let names =
-        entries.into_iter().map(|e| e.name).filter(|name| name.ends_with(".json") && !name.starts_with('.'));
-    for name in names {
-        let Ok(bytes) = host.file(&Beneath::new(JOBS, name), Owner::Root, 1 << 20) else { continue };
-        if let Ok(spec) = serde_json::from_slice::<JobSpec>(&bytes)
-            && spec.request.as_ref() == Some(&request.id)
-        {
-            return Ok(Some(spec));
+    let names = entries.into_iter().rev().map(|e| e.name);
+    for name in names.filter(|name| name.ends_with(".json") && !name.starts_with('.')) {
+        if others.contains(&name) {
+            continue;
+        }
+        let Ok(bytes) = host.file(&Beneath::new(JOBS, name.clone()), Owner::Root, 1 << 20) else { continue };
+        match serde_json::from_slice::<JobSpec>(&bytes) {
+            Ok(spec) if spec.request.as_ref() == Some(&request.id) => return Ok(Some(spec)),
+            Ok(_) => drop(others.insert(name)),
+            Err(_) => {}
         }
     }
     Ok(None)

@@ -25,6 +25,9 @@ pub struct Facts {
     pub requests: Vec<RunRequest>,
     /// Runs that have ended and whose files can go.
     pub over: Vec<RunId>,
+    /// Older runs that were not looked at, because so many have files here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<u64>,
     /// Hash of the memory's bytes; none when there is no memory yet.
     pub remembered: Option<Hash>,
     /// The machine's id (`/etc/machine-id`), hashed, to tell machines apart.

@@ -3,6 +3,7 @@
 //!
 //! What became of slots is Tenure's own memory ([`LEDGER`]), written in every mode.
 
+mod clearing;
 mod events;
 pub mod facts;
 pub mod journal;
@@ -21,6 +22,7 @@ use crate::area::{ActReport, Approved, AreaSpec, Done, Now, Plan, Refusal, Unkno
 use crate::port::{Command, HostRead, HostWrite, ManagedFile, ManagedPath, PortResult};
 pub use events::events;
 pub use facts::Facts;
+pub use observe::NAMES;
 pub use plan::{JOB_LIMIT, run_id};
 use spec::JobSpec;
 
@@ -183,6 +185,8 @@ impl AreaSpec for Backup {
     }
 }
 
+#[cfg(test)]
+mod outage_tests;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]

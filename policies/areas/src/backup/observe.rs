@@ -15,8 +15,13 @@ use crate::port::{Beneath, HostRead, Owner, PortError, Query};
 
 const LEDGER_LIMIT: usize = 1 << 20;
 const SMALL: usize = 64 << 10;
-/// Files of jobs, requests or drills that are looked at.
-const FILES: usize = 5000;
+/// Names in a directory that are taken in. A pass begins one run at most and removes more than that, so that only what
+/// somebody else puts there comes near it.
+pub const NAMES: usize = 200_000;
+/// Runs whose files are looked at in one pass, the newest first; of older ones their number alone is told.
+pub(super) const RUNS: usize = 2000;
+/// Files of requests, or of drills, that are looked at in one pass.
+const FILES: usize = 1000;
 
 pub(super) fn observe(host: &dyn HostRead, _: &Scheduled) -> Result<Facts, Unknown> {
     let (remembered, hash) = ledger(host)?;
@@ -26,14 +31,17 @@ pub(super) fn observe(host: &dyn HostRead, _: &Scheduled) -> Result<Facts, Unkno
     let mut runs = Vec::new();
     let mut over = Vec::new();
     let mut asked = Vec::new();
-    for name in names(host, JOBS)? {
-        let Some(run) = name.strip_suffix(".json").and_then(|run| RunId::new(run).ok()) else { continue };
-        let Some(spec) = spec(host, &run)? else { continue };
+    let all = all_runs(host)?;
+    // Names begin with their slot's date and time.
+    let (unseen, seen) = all.split_at(all.len().saturating_sub(RUNS));
+    let newest = newest_tries(seen);
+    for run in seen {
+        let Some(spec) = spec(host, run)? else { continue };
         asked.extend(spec.request.clone());
-        let is_running = running.as_ref().is_some_and(|job| job.run == run);
+        let is_running = running.as_ref().is_some_and(|job| job.run == *run);
         let known = slots.get(&spec.slot);
-        let tries = number_of(&run).max(known.map_or(0, |fact| fact.tries));
-        let (state, at) = match standing(host, &run)? {
+        let tries = number_of(run).max(known.map_or(0, |fact| fact.tries));
+        let (state, at) = match standing(host, run)? {
             // The job's last words may come after its receipt.
             Standing::Sealed(seal) => {
                 let at = seal.at;
@@ -45,10 +53,13 @@ pub(super) fn observe(host: &dyn HostRead, _: &Scheduled) -> Result<Facts, Unkno
                 (SlotState::Failed { why }, at)
             }
             Standing::Begun { starts, opened } => {
-                // Given up before: what was begun then goes on no more.
-                let given_up = known.is_some_and(|f| f.tries >= number_of(&run) && ended(&f.state));
+                // Given up before: what was begun then goes on no more. Nor does what a later run has followed: it had
+                // ended, and its journal went before its specification did.
+                let followed = newest.get(slot_part(run)).is_some_and(|n| *n > number_of(run));
+                let given_up =
+                    followed || known.is_some_and(|f| f.tries >= number_of(run) && ended(&f.state));
                 if given_up && !is_running {
-                    over.push(run);
+                    over.push(run.clone());
                     continue;
                 }
                 let at =
@@ -57,6 +68,12 @@ pub(super) fn observe(host: &dyn HostRead, _: &Scheduled) -> Result<Facts, Unkno
                 (SlotState::Running, at)
             }
         };
+        // Names sort `-10` before `-9`, and the files of a later run may be gone: an older one has no say any more.
+        let superseded =
+            known.is_some_and(|f| number_of(run) < f.tries && matches!(f.state, SlotState::Failed { .. }));
+        if superseded && matches!(state, SlotState::Failed { .. }) {
+            continue;
+        }
         let fact = SlotFact { slot: spec.slot.clone(), state, at, tries };
         match slots.get(&spec.slot) {
             Some(known) if !replaces(&fact, known) => {}
@@ -78,6 +95,7 @@ pub(super) fn observe(host: &dyn HostRead, _: &Scheduled) -> Result<Facts, Unkno
         running,
         requests,
         over,
+        unseen: (!unseen.is_empty()).then_some(unseen.len() as u64),
         remembered: hash,
         machine: id(host, &Beneath::of("/etc/machine-id")),
         boot: id(host, &Beneath::new("/proc", "sys/kernel/random/boot_id")),
@@ -106,6 +124,30 @@ fn replaces(new: &SlotFact, known: &SlotFact) -> bool {
 /// The number at the end of a run's name.
 pub(super) fn number_of(run: &RunId) -> u32 {
     run.as_str().rsplit_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(1)
+}
+
+/// What a run's name says of its slot: everything before the number.
+pub(super) fn slot_part(run: &RunId) -> &str {
+    run.as_str().rsplit_once('-').map_or(run.as_str(), |(slot, _)| slot)
+}
+
+/// The highest number of each slot.
+fn newest_tries(runs: &[RunId]) -> BTreeMap<&str, u32> {
+    let mut newest = BTreeMap::new();
+    for run in runs {
+        let number = newest.entry(slot_part(run)).or_default();
+        *number = number_of(run).max(*number);
+    }
+    newest
+}
+
+/// Every run that has a specification, sorted.
+fn all_runs(host: &dyn HostRead) -> Result<Vec<RunId>, Unknown> {
+    let names = names(host, JOBS)?.into_iter();
+    let mut runs: Vec<RunId> =
+        names.filter_map(|name| RunId::new(name.strip_suffix(".json")?).ok()).collect();
+    runs.sort();
+    Ok(runs)
 }
 
 /// The memory. One that cannot be read must not be taken for an empty one: slots would be run twice.
@@ -158,14 +200,14 @@ fn standing(host: &dyn HostRead, run: &RunId) -> Result<Standing, Unknown> {
 }
 
 fn requests(host: &dyn HostRead) -> Result<Vec<RunRequest>, Unknown> {
-    let mut requests: Vec<RunRequest> = files(host, REQUESTS)?;
+    let mut requests: Vec<RunRequest> = files(host, REQUESTS, End::First)?;
     requests.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
     requests.truncate(100);
     Ok(requests)
 }
 
 fn drills(host: &dyn HostRead) -> Result<Vec<DrillFact>, Unknown> {
-    let mut drills: Vec<DrillFact> = files(host, DRILL_DIR)?;
+    let mut drills: Vec<DrillFact> = files(host, DRILL_DIR, End::Last)?;
     drills.sort_by_key(|drill| std::cmp::Reverse(drill.at));
     Ok(told(drills))
 }
@@ -183,11 +225,27 @@ pub(super) fn told(drills: Vec<DrillFact>) -> Vec<DrillFact> {
     told
 }
 
-/// Every `.json` of a directory that is of this form.
-fn files<T: serde::de::DeserializeOwned>(host: &dyn HostRead, dir: &str) -> Result<Vec<T>, Unknown> {
+/// Which files of a directory with more than [`FILES`] are looked at.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
+/// Every `.json` of a directory that is of this form; both directories name files by when they were made.
+fn files<T: serde::de::DeserializeOwned>(
+    host: &dyn HostRead,
+    dir: &str,
+    end: End,
+) -> Result<Vec<T>, Unknown> {
     let mut found = Vec::new();
-    for name in names(host, dir)?.into_iter().filter(|name| name.ends_with(".json") && !name.starts_with('.'))
-    {
+    let mut names = names(host, dir)?;
+    names.retain(|name| name.ends_with(".json") && !name.starts_with('.'));
+    let skip = match end {
+        End::First => 0,
+        End::Last => names.len().saturating_sub(FILES),
+    };
+    for name in names.into_iter().skip(skip).take(FILES) {
         let path = Beneath::new(dir, name);
         let doing = || format!("reading {}", path.path());
         match host.file(&path, Owner::Root, SMALL) {
@@ -203,9 +261,13 @@ fn files<T: serde::de::DeserializeOwned>(host: &dyn HostRead, dir: &str) -> Resu
 }
 
 fn names(host: &dyn HostRead, dir: &str) -> Result<Vec<String>, Unknown> {
-    match host.dir(&Beneath::new(dir, ""), FILES) {
+    match host.dir(&Beneath::new(dir, ""), NAMES) {
         Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
         Err(PortError::Absent { .. }) => Ok(Vec::new()),
+        Err(PortError::TooLarge { .. }) => {
+            let why = format!("it has more than {NAMES} names: move away what is not Tenure's");
+            Err(Unknown::new(format!("listing {dir}"), why))
+        }
         Err(error) => Err(Unknown::from_port(format!("listing {dir}"), &error)),
     }
 }

@@ -12,8 +12,8 @@ use super::facts::{
 };
 use super::observe::newest_first;
 use super::schedule::{self, Due};
-use super::spec::JobSpec;
-use super::{LEDGER, Scheduled, Step};
+use super::spec::{JOBS, JobSpec};
+use super::{LEDGER, Scheduled, Step, clearing};
 use crate::area::{Approved, Finding, Pending, Plan, Refusal, Weight};
 use crate::port::{ManagedFile, ManagedPath};
 
@@ -47,8 +47,9 @@ pub(super) fn plan(desired: &Scheduled, facts: &Facts, now: Timestamp) -> Plan<S
         }
         None => steps.extend(next_start(desired, facts, now)),
     }
-    let gone = facts.over.iter().filter(|run| forgettable(facts, run, now));
-    steps.extend(gone.map(|run| Step::Clear { run: run.clone() }));
+    let (gone, crowded) = clearing::now(facts, now);
+    steps.extend(gone.into_iter().map(|run| Step::Clear { run: run.clone() }));
+    findings.extend(crowded.then(|| finding("backup-files", JOBS, clearing::words(facts), None)));
     Plan { steps, findings, pending }
 }
 
@@ -102,17 +103,6 @@ pub fn run_id(slot: &SlotId, number: u32) -> RunId {
     let date = slot.date.to_string().replace('-', "");
     let text = format!("{date}-{}{hand}-{}-{short}-{}-{number}", slot.at.digits(), series.set, &tag[..8]);
     RunId::new(text).expect("digits, labels and hyphens, 80 characters at most")
-}
-
-/// A run's files are kept while its slot is remembered for a week; then the memory is enough.
-fn forgettable(facts: &Facts, run: &RunId, now: Timestamp) -> bool {
-    let date = run.as_str().get(..8).and_then(|d| {
-        let text = format!("{}-{}-{}", d.get(..4)?, d.get(4..6)?, d.get(6..8)?);
-        tenure_policy::calendar::parse_date(&text).ok()
-    });
-    let Some(date) = date else { return facts.running.as_ref().is_none_or(|job| job.run != *run) };
-    let today = tenure_policy::calendar::Zone::utc().date_of(now);
-    date.checked_add(8.days()).is_ok_and(|end| end < today)
 }
 
 /// What the area must remember, if that is not what stands on disk.
@@ -259,9 +249,9 @@ pub(super) fn guard(desired: &Scheduled, plan: Plan<Step>, facts: &Facts) -> Res
 
 /// When to look again without a bell.
 pub(super) fn wake(desired: &Scheduled, facts: &Facts, now: Timestamp) -> Option<Timestamp> {
-    if facts.running.is_some() || !facts.requests.is_empty() {
-        // A job's end rings; this is for one that was begun by an agent that is gone, and for a request that waits for a
-        // minute of its own.
+    if facts.running.is_some() || !facts.requests.is_empty() || clearing::now(facts, now).1 {
+        // A job's end rings; this is for one that was begun by an agent that is gone, for a request that waits for a
+        // minute of its own, and for files that are too many to go at once.
         return now.checked_add(SignedDuration::from_secs(15)).ok();
     }
     schedule::due(&desired.section, &facts.ledger(), now, &desired.zone).into_iter().find_map(|due| match due
