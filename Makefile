@@ -31,7 +31,8 @@ demo-down:
 	@rm -rf $(TARGET)/demo
 
 # One profile and one target directory: clippy, then everything is compiled once and only run after that. Scenarios mostly
-# wait, for timers and for each other's hosts: three at once keep two cores busy.
+# wait, for timers and for each other's hosts: three at once keep two cores busy. Six meet the kernel's 128 inotify instances
+# of one user, and hosts die while they start.
 test: export RUST_TEST_THREADS ?= 3
 test:
 	@tests/lab/packages.sh test

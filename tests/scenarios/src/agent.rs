@@ -18,6 +18,14 @@ const NO_RESTART: &str = "/run/systemd/system/tenure-agent.service.d/lab.conf";
 /// How long a pass, a start or a new policy may take to show on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// Starts the agent; what its unit said goes with an error.
+fn started(host: &Host, how: &str) -> Result<()> {
+    host.must(&["systemctl", how, "tenure-agent.service"]).map(drop).map_err(|why| {
+        let said = host.exec(&["journalctl", "-b", "-u", "tenure-agent", "-n", "30", "--no-pager"]);
+        format!("{why}\n{}", said.map(|output| output.stdout).unwrap_or_default()).into()
+    })
+}
+
 impl Fleet {
     /// Brings up a fleet whose web1 enforces marit's signed policy, version 1, and nothing is left to do.
     ///
@@ -123,8 +131,7 @@ impl Fleet {
         host.must(&["journalctl", "--update-catalog"])?;
         host.must(&["systemctl", "daemon-reload"])?;
         host.must(&["systemctl", "enable", "-q", "tenure-firewall.service", "tenure-agent.service"])?;
-        host.must(&["systemctl", "restart", "tenure-agent.service"])?;
-        Ok(())
+        started(host, "restart")
     }
 
     /// Kills the agent (SIGKILL) and keeps systemd from starting it again.
@@ -149,8 +156,7 @@ impl Fleet {
         self.web1.must(&["rm", "-f", NO_RESTART])?;
         self.web1.must(&["systemctl", "daemon-reload"])?;
         self.web1.sh("systemctl reset-failed tenure-agent")?;
-        self.web1.must(&["systemctl", "start", "tenure-agent"])?;
-        Ok(())
+        started(&self.web1, "start")
     }
 
     /// Runs the agent's command line on web1.

@@ -84,11 +84,12 @@ fn what_is_in_force_and_not_written_down_is_said_to_be_that() {
 
 #[test]
 fn a_lift_that_fails_is_told_and_the_area_is_kept_on() {
-    let faults: [(&str, &dyn Fn(&FakeHost)); 3] = [
+    type Fault = fn(&FakeHost);
+    let faults: [(&str, Fault); 3] = [
         // the mark is the first write, the table the second, what is on disk after it
-        ("no space left on device", &|host| host.fail_write(2)),
-        ("no space left on device", &|host| host.fail_write(3)),
-        ("it does not answer", &|host| host.refuse_to_answer("NftOwnTable", "it does not answer")),
+        ("no space left on device", |host| host.fail_write(2)),
+        ("no space left on device", |host| host.fail_write(3)),
+        ("it does not answer", |host| host.refuse_to_answer("NftOwnTable", "it does not answer")),
     ];
     for (why, fault) in faults {
         let (bench, lane, desk) = enforced();

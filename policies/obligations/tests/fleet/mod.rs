@@ -185,7 +185,7 @@ impl Fleet {
             SlotFact { slot: told.slot.clone(), at: seal.at, state: SlotState::Sealed(seal), tries: 1 }
         });
         let mut slots: Vec<SlotFact> = slots.collect();
-        slots.sort_by(|a, b| (b.slot.date, b.slot.at).cmp(&(a.slot.date, a.slot.at)));
+        slots.sort_by_key(|told| std::cmp::Reverse((told.slot.date, told.slot.at)));
         let zone = Zone::named(&self.book.timezone).unwrap();
         let date = zone.date_of(self.now);
         let times = series.iter().flat_map(|one| one.at.iter().map(|at| (one.series.clone(), *at)));
