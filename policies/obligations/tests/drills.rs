@@ -33,7 +33,7 @@ fn drills_are_met_late_failed_and_not_believed_from_the_future() {
 }
 
 fn owner_of(drill: &HostDrill) -> &Owner {
-    &drill.dump.as_ref().unwrap().series.owner
+    &drill.dump.as_ref().expect("each drill here names its dump").series.owner
 }
 
 /// The same dump, drilled at another time.

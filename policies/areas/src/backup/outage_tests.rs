@@ -26,7 +26,8 @@ fn thirty() -> Scheduled {
     let one = desired.section.series[1].clone();
     let of = |n: usize| {
         let tenant = Owner::Tenant(TenantId::new(format!("tenant{:02}", n / 2)).unwrap());
-        let (set, at) = if n % 2 == 0 { (SetName::Server, "11:30") } else { (SetName::Nightly, "03:30") };
+        let (set, at) =
+            if n.is_multiple_of(2) { (SetName::Server, "11:30") } else { (SetName::Nightly, "03:30") };
         let series = tenure_trust::SeriesId { owner: tenant, set, ..one.series.clone() };
         SeriesSection { series, at: vec![at.parse().unwrap()], ..one.clone() }
     };
