@@ -123,7 +123,7 @@ sources() {
 }
 
 base() {
-  local dir; dir=$CACHE/root-$(echo "1 $PACKAGES" | sha256sum | cut -c1-12)
+  local dir; dir=$CACHE/root-$(echo "2 $PACKAGES" | sha256sum | cut -c1-12)
   if [ ! -e "$dir/.complete" ]; then
     ( flock 9
       [ -e "$dir/.complete" ] || base_build "$dir" ) 9>"$CACHE/.build" >&2
@@ -148,7 +148,9 @@ base_build() {
   for unit in apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer e2scrub_reap.service; do
     chroot "$dir" systemctl -q disable "$unit" 2>/dev/null || true
   done
-  for unit in systemd-journald-audit.socket getty@.service console-getty.service systemd-pstore.service; do
+  # The last two watch for questions that nobody asks; the machine has 128 inotify instances for all hosts together.
+  for unit in systemd-journald-audit.socket getty@.service console-getty.service systemd-pstore.service \
+              systemd-ask-password-console.path systemd-ask-password-wall.path; do
     chroot "$dir" systemctl -q mask "$unit" 2>/dev/null || true
   done
   touch "$dir/.complete"
