@@ -111,20 +111,15 @@ fn shown(v: &Vaulted, wrong: &mut Vec<String>) -> Result<()> {
     holds("ctl1 was never admitted", row("ctl1")["state"] == "unknown", &hosts);
     let (patches, _) = v.shown("patches")?;
     holds("web1's update waits", patches["patches"].to_string().contains("\"security\":1"), &patches);
-    // A pass that was under way already may see the table gone before the kernel has named who did it.
-    let flushed = || -> Result<bool> {
-        v.fleet.web1.must(&["nft", "flush", "ruleset"])?;
-        let told = wait_for("the flush in `tenure drift`", SOON / 2, || {
-            v.shown("drift").is_ok_and(|(drift, _)| {
-                let rows = drift["drift"].as_array().cloned().unwrap_or_default();
-                rows.iter()
-                    .any(|row| row["host"] == "web1" && row["mended"] == true && row["by"]["comm"] == "nft")
-            })
-        });
-        Ok(told.is_ok())
-    };
-    let told = flushed()? || flushed()? || flushed()?;
-    holds("who flushed", told, &v.shown("drift")?.0);
+    v.fleet.web1.must(&["nft", "flush", "ruleset"])?;
+    let told = wait_for("the flush in `tenure drift`", SOON, || {
+        v.shown("drift").is_ok_and(|(drift, _)| {
+            let rows = drift["drift"].as_array().cloned().unwrap_or_default();
+            rows.iter()
+                .any(|row| row["host"] == "web1" && row["mended"] == true && row["by"]["comm"] == "nft")
+        })
+    });
+    holds("who flushed", told.is_ok(), &v.shown("drift")?.0);
     told_later(v)
 }
 
