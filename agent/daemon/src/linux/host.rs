@@ -23,6 +23,8 @@ use super::{conntrack, fault, jobs, nftables, sshd};
 /// Below these directories files are written; `ManagedPath` narrows it further.
 const WRITABLE: [&str; 4] = ["/etc/ssh/sshd_config.d", "/etc/ssh/tenure", "/var/lib/tenure", "/run/tenure"];
 const SSHD: &str = "/usr/sbin/sshd";
+/// How long the kernel's notification of a change that can be seen already is waited for.
+const NOTICE: Duration = Duration::from_millis(250);
 /// Tracked connections that are read at most.
 const FLOWS: usize = 1 << 20;
 
@@ -103,8 +105,12 @@ impl HostRead for LinuxHost {
             Query::NftOwnTable => self.ruleset.table(),
             Query::NftSet { name } => self.ruleset.set(name),
             Query::NftChains => self.ruleset.chains(),
-            Query::NftChanges { since } => Ok(serde_json::to_vec(&self.log.since(*since))
-                .expect("times, numbers and texts have a JSON form")),
+            Query::NftChanges { since } => {
+                // Who changed what was just seen may still be on its way; without it the change is told without a name.
+                let _ = nftables::generation().map(|now| self.log.caught_up(now, NOTICE));
+                Ok(serde_json::to_vec(&self.log.since(*since))
+                    .expect("times, numbers and texts have a JSON form"))
+            }
             Query::Flows => flows(),
             Query::Interfaces => interfaces(),
             Query::TcpListeners => self.listeners.told(),

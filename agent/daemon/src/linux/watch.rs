@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -41,12 +42,14 @@ pub struct Change {
 
 /// What the watcher saw. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct ChangeLog(Arc<Mutex<Seen>>);
+pub struct ChangeLog(Arc<(Mutex<Seen>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct Seen {
     changes: VecDeque<Change>,
     own: VecDeque<u32>,
+    /// The newest generation that the watcher has heard of; none while nobody listens.
+    heard: Option<u32>,
 }
 
 /// A transaction of our own, from before it to its end.
@@ -102,17 +105,36 @@ impl ChangeLog {
         }
     }
 
+    /// Waits until whoever listens has heard of this generation: a ruleset can be seen changed before its notification was
+    /// read. False when that took too long, or nobody listens.
+    pub fn caught_up(&self, generation: u32, limit: Duration) -> bool {
+        let (_, news) = &*self.0;
+        let behind = |seen: &mut Seen| seen.heard.is_some_and(|heard| newer(generation, heard));
+        let waited = news.wait_timeout_while(self.seen(), limit, behind);
+        let (seen, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        seen.heard.is_some_and(|heard| !newer(generation, heard))
+    }
+
     fn push(&self, change: Change) {
         let mut seen = self.seen();
+        seen.heard =
+            seen.heard.map(|heard| if newer(change.generation, heard) { change.generation } else { heard });
         seen.changes.push_back(change);
         while seen.changes.len() > REMEMBERED {
             seen.changes.pop_front();
         }
+        drop(seen);
+        self.0.1.notify_all();
+    }
+
+    fn listens(&self, from: Option<u32>) {
+        self.seen().heard = from;
+        self.0.1.notify_all();
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // Nothing panics while it holds the lock, and both lists are whole at any moment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,9 +165,11 @@ impl Watcher {
         sockopt::set_socket_recv_buffer_size_force(&socket, room)?;
         socket.add_membership(GROUP)?;
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        let thread = std::thread::Builder::new()
-            .name("nft-watch".into())
-            .spawn(move || listen(&socket, &read, &log, &bell))?;
+        log.listens(generation().ok());
+        let thread = std::thread::Builder::new().name("nft-watch".into()).spawn(move || {
+            listen(&socket, &read, &log, &bell);
+            log.listens(None);
+        })?;
         Ok(Self { stop: Some(write), thread: Some(thread) })
     }
 
@@ -216,6 +240,27 @@ mod tests {
 
     fn generations(log: &ChangeLog, since: u32) -> Vec<u32> {
         log.since(since).iter().map(|c| c.generation).collect()
+    }
+
+    #[test]
+    fn what_was_not_heard_of_yet_is_waited_for_while_somebody_listens() {
+        let (log, none) = (ChangeLog::new(), Duration::ZERO);
+        assert!(!log.caught_up(5, Duration::from_secs(3600)), "nobody listens: nothing is waited for");
+        log.listens(Some(5));
+        assert!(log.caught_up(5, none) && !log.caught_up(6, none));
+        let (late, (go, gone)) = (log.clone(), std::sync::mpsc::channel());
+        let reader = std::thread::spawn(move || {
+            gone.recv().expect("told to");
+            late.push(change(6, 70));
+        });
+        go.send(()).expect("it waits");
+        assert!(log.caught_up(6, Duration::from_secs(60)));
+        assert_eq!(generations(&log, 5), [6]);
+        reader.join().expect("ended");
+        log.push(change(4, 70));
+        assert!(log.caught_up(6, none), "an older one read late takes nothing back");
+        log.listens(None);
+        assert!(!log.caught_up(7, Duration::from_secs(3600)), "nor when whoever listened has ended");
     }
 
     #[test]
