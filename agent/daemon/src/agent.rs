@@ -31,6 +31,7 @@ use crate::prober;
 use crate::recorder;
 use crate::socket::Server;
 use crate::time_floor::TimeFloor;
+use crate::told::Told;
 use crate::watch::Watch;
 
 /// Why the agent did not start. Nothing was changed.
@@ -123,6 +124,7 @@ impl Agent {
         let floor = Arc::new(TimeFloor::open(paths.state("time-floor"))?);
         let (board, policy) = (Board::new(), PolicyInForce::default());
         let ledger = Box::new(ChainLedger::new(paths.state.clone(), name.clone()));
+        let told = Told::by_records(&paths.state);
         let part = |what| move |source| StartError::Part { what, source };
         let (recorder, recording) =
             recorder::start(ledger, board.clone(), floor.clone(), clock.clone()).map_err(part("recorder"))?;
@@ -130,7 +132,7 @@ impl Agent {
         let host = Arc::new(LinuxHost::new(log.clone()));
         let jobs = host.job_bell().clone();
         let before = Before::new(Arc::new(list_ruleset));
-        let tools = Tools { host, clock, policy, board, recorder, floor, before, observe_only };
+        let tools = Tools { host, clock, policy, board, recorder, floor, before, told, observe_only };
         let lanes: Vec<Lane> = Area::ALL
             .into_iter()
             .map(|area| Lane::start(area, tools.clone()))

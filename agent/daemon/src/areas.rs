@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tenure_areas::area::{Approved, AreaSpec, Done, Finding, Now, Pending, Refusal, Unknown};
-use tenure_areas::backup::{self, Backup, Scheduled};
+use tenure_areas::backup::{Backup, Scheduled};
 use tenure_areas::firewall::Firewall;
 use tenure_areas::pass::{PlanLines, Report, pass, plan_hash};
 use tenure_areas::patch::Patch;
@@ -80,17 +80,6 @@ impl Area {
             Self::Patch => policy.patch.as_ref().map(of::<Patch>),
             Self::Backup => Scheduled::of(policy).as_ref().map(of::<Backup>),
         }
-    }
-}
-
-/// What happened in an area between two reports, for event records of their own: names with payloads.
-pub fn events(area: Area, before: Option<&Report>, after: &Report) -> Vec<(&'static str, serde_json::Value)> {
-    match area {
-        Area::Firewall | Area::SshAccess | Area::Patch => Vec::new(),
-        Area::Backup => match (before.and_then(Report::facts_of::<Backup>), after.facts_of::<Backup>()) {
-            (Some(before), Some(after)) => backup::events(&before, &after),
-            _ => Vec::new(),
-        },
     }
 }
 

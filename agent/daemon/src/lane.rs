@@ -12,7 +12,7 @@ use tenure_areas::pass::{Report, Verdict};
 use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_sys::clock;
 
-use crate::areas::{self, Area, Desired};
+use crate::areas::{Area, Desired};
 use crate::before::{Before, KeepFirst};
 use crate::bell::{Mailbox, Reason, Wake};
 use crate::board::{Board, Turn};
@@ -23,6 +23,7 @@ use crate::policy_in_force::{Held, PolicyInForce};
 use crate::recorder::Recorder;
 use crate::rule_named::rule_named;
 use crate::time_floor::TimeFloor;
+use crate::told::Told;
 
 /// Until a policy says otherwise.
 const HEARTBEAT: Duration = Duration::from_secs(900);
@@ -54,6 +55,8 @@ pub struct Tools {
     pub floor: Arc<TimeFloor>,
     /// What stood here before the first act.
     pub before: Before,
+    /// What the records have told already.
+    pub told: Told,
     /// Only observe, whatever the policy says: an agent that runs to give areas back.
     pub observe_only: bool,
 }
@@ -133,8 +136,8 @@ struct Worker {
     compiled: Option<Compiled>,
     next_heartbeat: Duration,
     pace: Pace,
-    /// What the last pass said, where events are told from the difference.
-    before: Option<Report>,
+    /// What the records have told; events are the difference.
+    told: Told,
     /// Kind and place of what was left when a pass was last followed by another at once.
     followed: Vec<(String, String)>,
 }
@@ -152,11 +155,11 @@ impl Worker {
         let next_heartbeat = clock::monotonic() + HEARTBEAT;
         Self {
             area,
+            told: tools.told.clone(),
             tools,
             compiled: None,
             next_heartbeat,
             pace: Pace::new(clock::monotonic()),
-            before: None,
             followed: Vec::new(),
         }
     }
@@ -195,6 +198,7 @@ impl Worker {
             return vec![(self.next_heartbeat, Reason::Timer)];
         };
         let lifted = self.tools.before.is_lifted(self.area, &*self.tools.host);
+        self.told.or_remembered(self.area, &*self.tools.host);
         let (report, clock_wrong) = pass(self.area, &self.tools, &compiled.policy, &**desired, lifted);
         let version = compiled.held.version();
         let (ended, after) = (clock::monotonic(), self.tools.clock.now());
@@ -220,11 +224,8 @@ impl Worker {
             let left = Duration::try_from(at.duration_since(after.wall)).unwrap_or(Duration::ZERO);
             alarms.push((ended + left + AFTER_LIMIT, Reason::Schedule));
         }
-        for (name, payload) in areas::events(self.area, self.before.as_ref(), &report) {
+        for (name, payload) in self.told.news(self.area, &report) {
             self.tools.recorder.event(name, payload, version, after.wall);
-        }
-        if self.area == Area::Backup && report.facts.is_some() {
-            self.before = Some(report.clone());
         }
         let failed = report.done.iter().any(|d| d.error.is_some());
         if clock_wrong || failed || report.verdict == Verdict::Unknown {

@@ -72,7 +72,7 @@ impl Clock for FakeClock {
     }
 }
 
-fn policy() -> HostPolicy {
+pub(crate) fn policy() -> HostPolicy {
     serde_json::from_value(serde_json::json!({
         "schema": 1, "fleet": "toy", "host": "web1", "timezone": "UTC", "heartbeat_seconds": 900,
         "modes": { "firewall": "enforce", "ssh_access": "observe", "patch": "observe", "backup": "observe" },
@@ -106,19 +106,25 @@ impl Bench {
     }
 
     fn on(fake: Arc<FakeHost>, dir: Arc<tempfile::TempDir>) -> Self {
+        Self::with(fake, dir, policy())
+    }
+
+    pub(crate) fn with(fake: Arc<FakeHost>, dir: Arc<tempfile::TempDir>, policy: HostPolicy) -> Self {
         let wrong = Arc::new(Mutex::new(None));
         let clock: Arc<dyn Clock> = Arc::new(FakeClock(fake.clone(), wrong.clone()));
         let floor = Arc::new(TimeFloor::open(dir.path().join("time-floor")).expect("readable"));
         let board = Board::new();
         let name = HostName::new("web1").expect("a name");
         let ledger = Box::new(ChainLedger::new(dir.path().into(), name));
+        let told = Told::by_records(dir.path());
         let (recorder, recording) =
             recorder::start(ledger, board.clone(), floor.clone(), clock.clone()).expect("a thread");
         let cell = PolicyInForce::default();
-        cell.set(Held::new(Verified::local(policy()), "a test".into()));
+        cell.set(Held::new(Verified::local(policy), "a test".into()));
         let host: Arc<dyn Host> = Arc::new(Slow { fake: fake.clone(), gate: None });
         let before = Before::new(Arc::new(|| Ok(b"table ip other\n".to_vec())));
-        let tools = Tools { host, clock, policy: cell, board, recorder, floor, before, observe_only: false };
+        let (policy, observe_only) = (cell, false);
+        let tools = Tools { host, clock, policy, board, recorder, floor, before, told, observe_only };
         Self { fake, dir, wrong, tools, recording }
     }
 

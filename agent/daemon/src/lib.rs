@@ -36,4 +36,5 @@ pub mod sockets;
 pub mod sources;
 pub mod ssh_trial;
 pub mod time_floor;
+pub mod told;
 pub mod watch;

@@ -8,6 +8,7 @@ pub mod identity;
 mod segment;
 pub mod ssh_key;
 pub mod store;
+pub mod tail;
 pub mod uplink;
 
 pub use admissions::Admitted;
@@ -15,4 +16,5 @@ pub use chain::{ChainError, ChainStore, Repair};
 pub use export::{ExportError, export, export_as};
 pub use identity::Identity;
 pub use store::{BundleStore, Offered, Places, StoreError};
+pub use tail::newest_first;
 pub use uplink::{LinkError, LinkStatus, Notice, Ticket, Uplink};

@@ -11,6 +11,7 @@ mod observe;
 mod plan;
 pub mod schedule;
 pub mod spec;
+mod told;
 
 use serde::Serialize;
 use tenure_policy::bundles::BackupSection;
@@ -25,6 +26,7 @@ pub use facts::Facts;
 pub use observe::NAMES;
 pub use plan::{JOB_LIMIT, run_id};
 use spec::JobSpec;
+pub use told::{remembered, told};
 
 /// What became of slots.
 pub const LEDGER: &str = "/var/lib/tenure/backup/ledger.json";

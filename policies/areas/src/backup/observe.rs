@@ -151,7 +151,7 @@ fn all_runs(host: &dyn HostRead) -> Result<Vec<RunId>, Unknown> {
 }
 
 /// The memory. One that cannot be read must not be taken for an empty one: slots would be run twice.
-fn ledger(host: &dyn HostRead) -> Result<(Remembered, Option<Hash>), Unknown> {
+pub(super) fn ledger(host: &dyn HostRead) -> Result<(Remembered, Option<Hash>), Unknown> {
     let doing = || format!("reading {LEDGER}");
     match host.file(&Beneath::of(LEDGER), Owner::Root, LEDGER_LIMIT) {
         Ok(bytes) => {
@@ -206,7 +206,7 @@ fn requests(host: &dyn HostRead) -> Result<Vec<RunRequest>, Unknown> {
     Ok(requests)
 }
 
-fn drills(host: &dyn HostRead) -> Result<Vec<DrillFact>, Unknown> {
+pub(super) fn drills(host: &dyn HostRead) -> Result<Vec<DrillFact>, Unknown> {
     let mut drills: Vec<DrillFact> = files(host, DRILL_DIR, End::Last)?;
     drills.sort_by_key(|drill| std::cmp::Reverse(drill.at));
     Ok(told(drills))
