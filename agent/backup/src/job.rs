@@ -2,24 +2,19 @@
 //! the generation is open, dumps, the copy, reading it back, seal and receipt. A run that was killed goes on; whatever was
 //! not sealed counts for nothing.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tenure_areas::backup::facts::SealFact;
-use tenure_areas::backup::journal::{self, JOURNAL_LIMIT, Line, RunStep};
+use tenure_areas::backup::journal::RunStep;
 use tenure_areas::backup::spec::{JobSpec, SPEC_LIMIT};
 use tenure_sys::clock;
 use tenure_sys::files::CheckedDir;
 use tenure_trust::admission::verify_machine;
 use tenure_trust::backup::object_root;
 use tenure_trust::vault_wire::{Answer, Open, RefusalCode, Request};
-use tenure_trust::{
-    GenerationId, Hash, Object, Point, Receipt, RunId, Seal, SealClaims, SetName, Signed, Statement, View,
-};
+use tenure_trust::{Hash, Object, Point, Receipt, RunId, Seal, SealClaims, SetName, Signed, Statement, View};
 
 use crate::dump::{self, Dumps};
 use crate::engine::{self, BackupRequest, LackKind, Sample, Unlock};
@@ -27,6 +22,7 @@ use crate::error::BackupError;
 use crate::keys::{GenerationKeys, KeyStore};
 use crate::machine::Machine;
 use crate::source;
+use crate::steps::{Journal, Stored, stored};
 use crate::transport::{self, Link, Typed, Writing};
 
 /// Channels on which objects go to the vault side by side.
@@ -50,54 +46,6 @@ pub fn read_spec(state: &Path, run: &RunId) -> Result<JobSpec, BackupError> {
     match spec.run == *run {
         true => Ok(spec),
         false => Err(BackupError::Record("it is another run's".into())),
-    }
-}
-
-/// The step journal of a run.
-#[derive(Debug)]
-pub struct Journal {
-    path: PathBuf,
-    file: File,
-    /// What was done before.
-    pub lines: Vec<Line>,
-}
-
-impl Journal {
-    /// Opens it; a last line that was never whole is cut off.
-    ///
-    /// # Errors
-    /// When it cannot be read, or a whole line is not of its form.
-    pub fn open(state: &Path, run: &RunId) -> Result<Self, BackupError> {
-        let path = state.join("jobs").join(format!("{run}.jsonl"));
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let io = |doing| BackupError::io(doing, path.clone());
-        let mut file = options.open(&path).map_err(io("open"))?;
-        let mut bytes = Vec::new();
-        Read::by_ref(&mut file).take(JOURNAL_LIMIT as u64).read_to_end(&mut bytes).map_err(io("read"))?;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-        let lines = journal::parse(&bytes[..whole]).map_err(BackupError::Record)?;
-        file.set_len(whole as u64).map_err(io("cut"))?;
-        file.seek(SeekFrom::End(0)).map_err(io("read"))?;
-        Ok(Self { path, file, lines })
-    }
-
-    /// Writes a step down; it is on disk when this returns.
-    ///
-    /// # Errors
-    /// When there is no room.
-    pub fn step(&mut self, step: RunStep) -> Result<(), BackupError> {
-        let line = Line { at: clock::wall(), step };
-        let mut bytes = serde_json::to_vec(&line).map_err(|e| BackupError::Record(e.to_string()))?;
-        bytes.push(b'\n');
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_all());
-        written.map_err(BackupError::io("write", self.path.clone()))?;
-        self.lines.push(line);
-        Ok(())
-    }
-
-    fn find<T>(&self, what: impl Fn(&RunStep) -> Option<T>) -> Option<T> {
-        self.lines.iter().rev().find_map(|line| what(&line.step))
     }
 }
 
@@ -137,15 +85,6 @@ struct Run<'a> {
     machine: &'a Machine,
     spec: &'a JobSpec,
     journal: &'a mut Journal,
-}
-
-/// What was stored, as the seal says it.
-#[derive(Debug, Clone)]
-struct Stored {
-    generation: GenerationId,
-    snapshot: Hash,
-    upto: u64,
-    claims: SealClaims,
 }
 
 impl Run<'_> {
@@ -188,7 +127,7 @@ impl Run<'_> {
             }
         };
         self.journal.step(RunStep::Opened { generation: keys.generation, sequence })?;
-        let stored = match self.stored(keys.generation) {
+        let stored = match stored(&self.journal.lines, keys.generation) {
             Some(stored) => stored,
             None => self.store(&link, &keys, &store, sequence)?,
         };
@@ -227,37 +166,6 @@ impl Run<'_> {
             key: STANDARD.encode(&keys.key_file),
             escrow: keys.escrow.clone(),
             estimate: store.last_size(&self.spec.series.series),
-        })
-    }
-
-    /// What this run stored before it was killed.
-    fn stored(&self, generation: GenerationId) -> Option<Stored> {
-        let opened = self.journal.find(|step| match step {
-            RunStep::Opened { generation, .. } => Some(*generation),
-            _ => None,
-        });
-        (opened == Some(generation)).then_some(())?;
-        let dumps = self.journal.find(|step| match step {
-            RunStep::Dumped { dumps, .. } => Some(*dumps),
-            _ => None,
-        })?;
-        self.journal.find(|step| match step {
-            RunStep::Stored { snapshot, upto, files, source_bytes, unreadable, changed, .. } => {
-                Some(Stored {
-                    generation,
-                    snapshot: *snapshot,
-                    upto: *upto,
-                    claims: SealClaims {
-                        files: *files,
-                        source_bytes: *source_bytes,
-                        unreadable: *unreadable,
-                        changed: *changed,
-                        dumps,
-                        read_back: false,
-                    },
-                })
-            }
-            _ => None,
         })
     }
 

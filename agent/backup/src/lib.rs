@@ -14,4 +14,5 @@ pub mod reading;
 pub mod scratch;
 pub mod session;
 pub mod source;
+pub mod steps;
 pub mod transport;
