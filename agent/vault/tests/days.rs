@@ -165,3 +165,38 @@ fn a_new_recipient_is_refused_in_the_open_number_and_begins_the_next_one() {
         assert_eq!(disk.state(current), Some(State::Current), "what was accepted of the date is its copy");
     }
 }
+
+/// Books of nine numbers a date, each with millions of objects, would be the vault's memory: only the newest number takes
+/// objects, and only its books stay in memory unread.
+#[test]
+fn a_later_number_ends_what_the_one_before_takes_and_its_books_are_let_go() {
+    let disk = Disk::new();
+    let store = disk.store();
+    let first = open(slot(0, "06:00"));
+    let now = moment(&first.slot);
+    let one = store.open_generation(&terms(RECIPIENTS), &first, now).unwrap();
+    let pack = object(ObjectKind::Data, b"a pack");
+    assert!(store.begin_put(&terms(RECIPIENTS), &one, &pack).is_ok());
+    let mut coming = store.begin_put(&terms(RECIPIENTS), &one, &pack).unwrap();
+    let second = Open { number: 2, ..open(slot(0, "14:00")) };
+    let now = moment(&second.slot);
+    let two = store.open_generation(&terms(RECIPIENTS), &second, now).unwrap();
+    assert_eq!((one.generation.number, two.generation.number), (1, 2));
+    let code = |fault: Fault| match fault {
+        Fault::Refused(refusal) => refusal.code,
+        other => unreachable!("{other}"),
+    };
+    let refused = store.begin_put(&terms(RECIPIENTS), &one, &pack).unwrap_err();
+    assert_eq!(code(refused), RefusalCode::DateNotOpen);
+    coming.write(b"a pack").unwrap();
+    let refused = store.finish_put(&one, coming, now).unwrap_err();
+    assert_eq!(code(refused), RefusalCode::DateNotOpen, "nor what was on its way");
+    let back = Open { number: 1, ..open(slot(0, "14:00")) };
+    let refused = store.open_generation(&terms(RECIPIENTS), &back, now).unwrap_err();
+    assert_eq!(code(refused), RefusalCode::Frozen, "the host goes on to the next number");
+    let held = [&one, &two].map(|opened| std::sync::Arc::downgrade(&opened.books));
+    let series = one.series.clone();
+    drop((one, two));
+    series.tidy();
+    assert_eq!(held.map(|books| books.upgrade().is_some()), [false, true]);
+}

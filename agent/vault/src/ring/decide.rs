@@ -85,6 +85,10 @@ impl Ring {
                 let what = "config, key or recipients differ from those that this generation began with";
                 return Err(Refusal::new(RefusalCode::Frozen, what));
             }
+            if !self.takes(id) {
+                let what = "a later number of this date has begun, and this one takes no more";
+                return Err(Refusal::new(RefusalCode::Frozen, what));
+            }
             if known.begun.contains(&slot) {
                 return Ok(Opening::GoesOn(id, Vec::new()));
             }

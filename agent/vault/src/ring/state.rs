@@ -120,6 +120,12 @@ impl Ring {
         self.newest
     }
 
+    /// Does this generation take objects? Of an open date the newest number alone: a run that has lost its keys begins it, and
+    /// nothing more comes to the ones before.
+    pub fn takes(&self, id: GenerationId) -> bool {
+        self.newest == Some(id) && self.get(id).is_some_and(|generation| generation.state == State::Candidate)
+    }
+
     /// Those that have left their cell, the newest [`GONE`], oldest first. What never was here is not among them.
     pub fn gone(&self) -> Vec<GenerationId> {
         let leaving = self.iter().filter(|(_, g)| matches!(g.state, State::Superseded | State::Erasing));

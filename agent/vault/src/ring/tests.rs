@@ -393,6 +393,9 @@ fn a_lost_key_begins_the_next_number_and_one_of_both_is_the_copy() {
     assert_eq!(sim.open(MONDAY, slot(14), 1, 9).unwrap_err().code, RefusalCode::Frozen);
     let two = sim.open(MONDAY, slot(14), 2, 9).unwrap();
     assert_eq!(sim.state(one), Some(State::Candidate), "one date is open as a whole");
+    assert!(sim.ring.takes(two) && !sim.ring.takes(one), "and takes objects in its newest number alone");
+    let refused = sim.open(MONDAY, slot(14), 1, 1).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::Frozen, "whoever has the older keys goes on to the next number");
     sim.seal(two, slot(14), 100, 0).unwrap();
     assert_eq!(sim.open(MONDAY, slot(6), 2, 9).unwrap(), one, "06:00 holds a copy, whatever the number");
     sim.to(MONDAY.tomorrow().unwrap(), 5, 0).tick();

@@ -14,7 +14,6 @@ use super::entry::What;
 use super::fault::Fault;
 use super::opening::Opened;
 use super::{Store, Terms, place};
-use crate::ring::State;
 
 /// An object that is coming.
 #[derive(Debug)]
@@ -148,9 +147,11 @@ impl Drop for Incoming {
 
 /// Does the generation still take objects?
 fn takes(opened: &Opened) -> Result<(), Fault> {
-    let state = opened.series.with_ring(|ring| ring.get(opened.generation).map(|g| g.state));
-    match state {
-        Some(State::Candidate) => Ok(()),
-        _ => Err(Fault::refused(RefusalCode::DateNotOpen, "this generation is closed")),
+    match opened.series.with_ring(|ring| ring.takes(opened.generation)) {
+        true => Ok(()),
+        false => Err(Fault::refused(
+            RefusalCode::DateNotOpen,
+            "this generation is closed, or a later one has begun",
+        )),
     }
 }

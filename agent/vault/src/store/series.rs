@@ -184,7 +184,8 @@ impl Series {
         let mut shelf = self.lock();
         let Shelf { ring, books, .. } = &mut *shelf;
         books.retain(|id, books| {
-            ring.get(*id).is_some_and(|g| g.state == State::Candidate) || Arc::strong_count(books) > 1
+            // None can be had meanwhile without the lock that is held here.
+            ring.takes(*id) || Arc::strong_count(books) > 1
         });
     }
 
