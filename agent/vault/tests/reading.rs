@@ -9,6 +9,7 @@ use common::*;
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
+use tenure_trust::admission::verify_machine;
 use tenure_trust::vault_wire::{Answer, Request, SSH_USER, SUBSYSTEM};
 use tenure_trust::*;
 use tenure_vault::server::Limits;
@@ -70,7 +71,7 @@ async fn a_view_shows_what_was_there_and_nothing_that_came_later() {
     let early = view(Point::Sequence(first));
     assert_eq!(
         names(&sftp, &early).await,
-        ["config", "data", "escrow", "index", "keys", "locks", "snapshots"]
+        ["config", "data", "escrow", "index", "keys", "locks", "seals", "snapshots"]
     );
     let upto = typed.stored(ObjectKind::Snapshot, b"a snapshot").await;
     let mut objects = frozen();
@@ -99,6 +100,13 @@ async fn a_view_shows_what_was_there_and_nothing_that_came_later() {
         "a stray file is in no journal"
     );
     assert_eq!(status(sftp.stat(format!("{last}/index/{stray}")).await), StatusCode::NoSuchFile);
+    let file = format!("{}{}.dsse", slot.at.digits(), if slot.manual { "-manual" } else { "" });
+    assert_eq!(names(&sftp, &format!("{last}/seals")).await, [file.as_str()], "no receipt beside it");
+    let text = read(&sftp, &format!("{last}/seals/{file}")).await;
+    let own = verify_machine::<Seal>(&key(10).public(), &text).expect("it is the host's own");
+    assert_eq!(own, seal);
+    assert_eq!(names(&sftp, &format!("{early}/seals")).await, Vec::<String>::new(), "sealed later");
+    assert_eq!(status(sftp.stat(format!("{early}/seals/{file}")).await), StatusCode::NoSuchFile);
     let escrows = names(&sftp, &format!("{last}/escrow")).await;
     assert!(escrows.len() == 2 && escrows.iter().all(|name| name.ends_with(".age")), "{escrows:?}");
     assert_eq!(names(&sftp, "/").await, ["acme"]);

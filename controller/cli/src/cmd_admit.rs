@@ -19,7 +19,8 @@ use crate::failure::Failure;
 use crate::output::{Exit, Output};
 use crate::passphrase::Source;
 use crate::remote::escaped;
-use crate::{clock, keyfile};
+use crate::{clock, files, keyfile};
+pub(crate) use way::LIST;
 use way::Way;
 
 /// What keys are for.
@@ -86,6 +87,10 @@ pub(crate) struct Args {
     /// The root that machines have: says at once whether they will take it
     #[arg(long, value_name = "FILE", required_if_eq("role", "recovery"))]
     root: Option<PathBuf>,
+    /// Keep the list of all admissions here too: `tenure recover` verifies a host's seals with it when controller and host
+    /// are gone
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    keep: Option<PathBuf>,
     #[command(flatten)]
     keys: Keys,
     #[command(flatten)]
@@ -118,6 +123,15 @@ struct Enrolled {
     enrolment: String,
     address: String,
     received_at: jiff::Timestamp,
+}
+
+impl Args {
+    /// Writes the list down as it is now.
+    fn keep(&self, doing: &str) -> Result<(), Failure> {
+        let Some(path) = &self.keep else { return Ok(()) };
+        let list = serde_json::to_vec(&self.way.list(doing)?).map_err(|error| Failure::new(doing, &error))?;
+        files::replace(path, &list, 0o644)
+    }
 }
 
 /// Compares, signs, brings.
@@ -167,6 +181,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     };
     let root = args.root.as_deref().map(cmd_root::read).transpose()?;
     args.way.admit(&args.keys.sign(&admission)?, root.as_ref(), &doing)?;
+    args.keep(&doing)?;
     let said = fingerprint(&signed.hash());
     out.value(&serde_json::json!({
         "name": admission.name, "role": role, "epoch": admission.epoch, "fingerprint": said,

@@ -1,5 +1,5 @@
-//! `tenure recover`: opens the escrow of a generation when its host is gone, and says how stock restic restores it. It
-//! speaks with nobody: files in, a password file and two commands out.
+//! `tenure recover`: opens the escrow of a generation when its host is gone, verifies that the host itself sealed what the
+//! vault shows, and says how stock restic restores it. It speaks with nobody: files in, a password file and commands out.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,21 @@ use std::str::FromStr;
 
 use age::armor::ArmoredReader;
 use age::x25519;
-use tenure_trust::{VaultName, View};
+use tenure_trust::own_seal::MAX_SEALS;
+use tenure_trust::{AdmissionList, NoSeal, OwnSeal, Seal, VaultName, View, own_seal};
 use zeroize::Zeroizing;
 
+use crate::cmd_admit::LIST;
 use crate::failure::Failure;
-use crate::files;
 use crate::output::{Exit, Output};
+use crate::{cmd_root, files};
 
 /// The largest identity and escrow files.
 const LIMIT: u64 = 64 << 10;
 /// The largest password.
 const PASSWORD: u64 = 4096;
+/// The largest seal.
+const SEAL: u64 = 64 << 10;
 
 /// Arguments of `recover`.
 #[derive(Debug, clap::Args)]
@@ -36,9 +40,21 @@ pub(crate) struct Args {
     /// The vault's host key as its admission has it, in a file for ssh
     #[arg(long, value_name = "FILE", default_value = "known_hosts")]
     known_hosts: PathBuf,
-    /// The escrow as it was fetched from the view; without it the command that fetches it is printed
+    /// The escrow as it was fetched from the view; without it the commands that fetch it and the seals are printed
     #[arg(long, value_name = "FILE")]
     escrow: Option<PathBuf>,
+    /// The directory of the host's seals as it was fetched from the view
+    #[arg(long, value_name = "DIR", requires = "escrow")]
+    seals: Option<PathBuf>,
+    /// The root under which the host was admitted
+    #[arg(long, value_name = "FILE", requires = "seals")]
+    root: Option<PathBuf>,
+    /// The admissions, as `tenure admit --keep` or `--out` wrote them: they say which key is the host's
+    #[arg(long, value_name = "FILE", requires = "seals")]
+    admissions: Option<PathBuf>,
+    /// Do not look whether the host sealed it: whoever has the vault may have made it all
+    #[arg(long, conflicts_with = "seals")]
+    believe_vault: bool,
     /// Where the password goes, for restic's --password-file; it must not exist
     #[arg(long, value_name = "FILE", default_value = "restic.password")]
     out: PathBuf,
@@ -53,20 +69,97 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let ssh = Ssh { args };
     let Some(escrow) = &args.escrow else {
         let fetch: Vec<String> =
-            identities.iter().map(|id| ssh.fetch(&view, &id.to_public().to_string())).collect();
-        out.value(&serde_json::json!({ "fetch": fetch }));
-        out.line(format_args!("fetch the escrow, then name it with --escrow:"));
-        fetch.iter().for_each(|line| out.line(format_args!("  {line}")));
+            identities.iter().map(|id| ssh.escrow(&view, &id.to_public().to_string())).collect();
+        let seals = ssh.seals(&view);
+        out.value(&serde_json::json!({ "fetch": fetch, "fetch_seals": seals }));
+        out.line(format_args!("fetch the escrow and the seals:"));
+        fetch.iter().chain([&seals]).for_each(|line| out.line(format_args!("  {line}")));
+        out.line(format_args!(
+            "then name them: --escrow escrow.age --seals seals --root ROOT --admissions ADMISSIONS"
+        ));
         return Ok(Exit::Clean);
     };
+    // Nothing is opened of what its host did not seal.
+    let own = sealed(args, &view)?;
     let password = opened(escrow, &identities)?;
     files::write_new(&args.out, password.as_bytes(), 0o600)?;
     let restic = ssh.restic(&view);
-    out.value(&serde_json::json!({ "password_file": args.out, "restic": restic }));
+    let snapshot = own.as_ref().map_or_else(|| "latest".to_owned(), |own| own.seal.snapshot.to_string());
+    out.value(&serde_json::json!({
+        "password_file": args.out, "restic": restic, "snapshot": snapshot,
+        "sealed": own.as_ref().map(|own| serde_json::json!({
+            "slot": own.seal.slot, "ended": own.seal.ended, "unreadable": own.seal.claims.unreadable,
+            "key": own.key, "key_revoked": own.revoked,
+        })),
+    }));
+    match &own {
+        Some(own) => told(own, out),
+        None => out
+            .line(format_args!("seal      not looked at: that the host made this copy is the vault's word")),
+    }
     out.line(format_args!("password  {}   remove it when you are done", args.out.display()));
     out.line(format_args!("restore with stock restic:"));
-    out.line(format_args!("  {restic} restore latest --target DIR"));
+    out.line(format_args!("  {restic} restore {snapshot} --target DIR"));
     Ok(Exit::Clean)
+}
+
+fn told(own: &OwnSeal, out: &mut Output) {
+    let Seal { slot, ended, claims, .. } = &own.seal;
+    let host = &slot.series.host;
+    out.line(format_args!(
+        "seal      {host} sealed {} {} itself, at {ended} by its clock",
+        slot.date, slot.at
+    ));
+    if claims.unreadable > 0 {
+        out.line(format_args!("          {} files could not be read then", claims.unreadable));
+    }
+    if let Some(at) = own.revoked {
+        let key = own.key.short();
+        out.line(format_args!(
+            "          its key {key} was taken back at {at}: whoever has that key can have made this copy"
+        ));
+    }
+}
+
+/// The host's own seal of what the view shows; none when the vault is to be believed.
+fn sealed(args: &Args, view: &View) -> Result<Option<OwnSeal>, Failure> {
+    if args.believe_vault {
+        return Ok(None);
+    }
+    let doing = || format!("verify that {} sealed this copy", view.series.host);
+    let (Some(dir), Some(root), Some(admissions)) = (&args.seals, &args.root, &args.admissions) else {
+        let why = "--seals, --root and --admissions are needed";
+        let hint = "run `tenure recover` without --escrow: it names what fetches the seals; without root or \
+                    admissions --believe-vault goes on, and nothing says then who made the copy";
+        return Err(Failure::because(doing(), why).hint(hint).exit(Exit::Usage));
+    };
+    let root = cmd_root::read(root)?;
+    let list: AdmissionList = serde_json::from_slice(&files::read(admissions, LIST)?)
+        .map_err(|error| Failure::new(format!("read the admissions {}", admissions.display()), &error))?;
+    let texts = texts(dir)?;
+    own_seal(&root, &list, view, texts.iter().map(Vec::as_slice)).map(Some).map_err(|why| {
+        let hint = "the vault shows what this host did not make: restore nothing of it; an earlier \
+                    generation may have the host's seal";
+        Failure::new(doing(), &why).hint(match why {
+            NoSeal::NotAdmitted => {
+                "name the fleet's root, and a list that is not older than the host's admission"
+            }
+            NoSeal::NotItsOwn(_) | NoSeal::Elsewhere => hint,
+        })
+    })
+}
+
+/// What lies in the directory of seals, unverified.
+fn texts(dir: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let failed = |error: std::io::Error| Failure::file("list", dir, &error);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)?.take(MAX_SEALS) {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|end| end == "dsse") {
+            paths.push(path);
+        }
+    }
+    paths.iter().map(|path| files::read(path, SEAL)).collect()
 }
 
 fn identities(path: &Path) -> Result<Vec<x25519::Identity>, Failure> {
@@ -122,16 +215,20 @@ impl Ssh<'_> {
         )
     }
 
-    fn fetch(&self, view: &View, recipient: &str) -> String {
+    fn escrow(&self, view: &View, recipient: &str) -> String {
+        self.sftp("", &format!("{}/escrow/{recipient}.age", view.path()), "escrow.age")
+    }
+
+    /// sftp makes the directory, or adds to the one that is there.
+    fn seals(&self, view: &View) -> String {
+        self.sftp("-r ", &format!("{}/seals", view.path()), ".")
+    }
+
+    fn sftp(&self, how: &str, from: &str, to: &str) -> String {
         let (address, port) = self.place();
-        let path = format!("{}/escrow/{recipient}.age", view.path());
         let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-        format!(
-            "sftp -P {} {} {} escrow.age",
-            word(port),
-            self.options(),
-            word(&format!("tenure@{address}:{path}"))
-        )
+        let from = word(&format!("tenure@{address}:{from}"));
+        format!("sftp {how}-P {} {} {from} {to}", word(port), self.options())
     }
 
     fn restic(&self, view: &View) -> String {

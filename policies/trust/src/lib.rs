@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod keys;
 pub mod kind;
 pub mod order;
+pub mod own_seal;
 pub mod probe;
 pub mod record;
 pub mod refused;
@@ -38,6 +39,7 @@ pub use index::{Arrival, Floor, Index, verify_bundle, verify_index};
 pub use keys::{KeyFault, KeyId, NamedKey, PublicKey, Signature, SigningKey};
 pub use kind::Kind;
 pub use order::{Clear, OrderList};
+pub use own_seal::{NoSeal, OwnSeal, own_seal};
 pub use record::{
     About, Chain, Commitment, Draft, ExportHeader, ExportLine, Link, Payload, Record, VerdictTag,
 };

@@ -5,6 +5,7 @@ mod channel;
 mod frames;
 mod line;
 mod locks;
+mod seen;
 mod session;
 mod sftp;
 mod view;

@@ -4,32 +4,29 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File as DiskFile;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use russh_sftp::protocol::{
     Attrs, Data, File, FileAttributes, Handle, Name, OpenFlags, Packet, Status, StatusCode, Version,
 };
 use russh_sftp::server::{Config, Handler, run_with_config};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use tenure_trust::{GenerationId, Object, ObjectKind, SeriesId, View};
+use tenure_trust::{SeriesId, View};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 use super::Limits;
 use super::line::Line;
 use super::locks::{Locks, NotDone};
-use super::view::{Inside, Place, Walk, data_dir, listed, seconds};
+use super::seen::{Seen, directory, file, files, of_object, open_beneath, readable_state};
+use super::view::{Inside, Place, Walk, data_dir, listed};
 use crate::in_force::Peer;
-use crate::ring::State;
-use crate::store::{Books, beneath};
+use crate::store::beneath;
 use crate::vault::Vault;
 
 /// Files and listings that one session has open at once.
 const MAX_HANDLES: usize = 256;
 /// Views that one session looks at.
-const MAX_VIEWS: usize = 64;
+pub(super) const MAX_VIEWS: usize = 64;
 /// The most bytes of one answer to a read.
 const MAX_READ: u32 = 256 << 10;
 /// Names in one answer to a listing.
@@ -61,7 +58,7 @@ where
     let _ = end.await;
 }
 
-type Answered<T> = Result<T, StatusCode>;
+pub(super) type Answered<T> = Result<T, StatusCode>;
 
 struct Sftp {
     vault: Arc<Vault>,
@@ -72,16 +69,6 @@ struct Sftp {
     handles: HashMap<String, Open>,
     next: u64,
     _ended: oneshot::Sender<()>,
-}
-
-/// A view that this session looks at.
-struct Seen {
-    books: Arc<Books>,
-    upto: u64,
-    repo: std::path::PathBuf,
-    series: SeriesId,
-    generation: GenerationId,
-    locks: Locks,
 }
 
 enum Open {
@@ -154,8 +141,11 @@ impl Sftp {
         };
         let seen = self.seen(&view)?;
         match inside {
-            Inside::Top | Inside::Dir(_) | Inside::Data | Inside::Escrow => Ok(directory(false)),
+            Inside::Top | Inside::Dir(_) | Inside::Data | Inside::Escrow | Inside::Seals => {
+                Ok(directory(false))
+            }
             Inside::EscrowFor(recipient) => seen.escrow(&recipient).map(|(_, attributes)| attributes),
+            Inside::Seal(slot) => seen.seal(&slot).map(|(_, attributes)| attributes),
             Inside::Locks => Ok(directory(true)),
             Inside::DataDir(first) => match seen.books.has_pack_dir(first, seen.upto) {
                 true => Ok(directory(false)),
@@ -195,7 +185,8 @@ impl Sftp {
             Inside::Top => {
                 let (config, at) = seen.config()?;
                 let mut all = vec![File::new("config", of_object(&config, at))];
-                all.extend(["data", "escrow", "index", "keys", "snapshots"].map(|name| dir(name.to_owned())));
+                let dirs = ["data", "escrow", "index", "keys", "seals", "snapshots"];
+                all.extend(dirs.map(|name| dir(name.to_owned())));
                 all.push(File::new("locks", directory(true)));
                 all
             }
@@ -212,10 +203,15 @@ impl Sftp {
             }
             Inside::Dir(kind) => files(seen.books.kind(kind, seen.upto)),
             Inside::Escrow => seen.escrows()?,
+            Inside::Seals => seen.seals(),
             Inside::Locks => {
                 seen.locks.iter().map(|(name, size)| File::new(name, file(size as u64, 0, true))).collect()
             }
-            Inside::Config | Inside::Object(..) | Inside::Lock(_) | Inside::EscrowFor(_) => {
+            Inside::Config
+            | Inside::Object(..)
+            | Inside::Lock(_)
+            | Inside::EscrowFor(_)
+            | Inside::Seal(_) => {
                 return Err(StatusCode::NoSuchFile);
             }
         })
@@ -275,6 +271,10 @@ impl Sftp {
                 let (opened, attributes) = seen.escrow(&recipient)?;
                 return Ok(Open::Object(Arc::new(opened), attributes));
             }
+            Inside::Seal(slot) => {
+                let (opened, attributes) = seen.seal(&slot)?;
+                return Ok(Open::Object(Arc::new(opened), attributes));
+            }
             Inside::Config => seen.config()?,
             Inside::Object(kind, name) => {
                 seen.books.look(kind, &name, seen.upto).ok_or(StatusCode::NoSuchFile)?
@@ -300,59 +300,6 @@ impl Sftp {
         self.handles.insert(handle.clone(), open);
         Ok(Handle { id, handle })
     }
-}
-
-impl Seen {
-    /// Blocking.
-    fn open(vault: &Vault, view: &View) -> Answered<Self> {
-        let series = vault.store.get(&view.series).ok_or(StatusCode::NoSuchFile)?;
-        let sealed = series
-            .with_ring(|ring| {
-                let generation = ring.get(view.generation).filter(|g| readable_state(Some(g.state)));
-                generation.map(|g| g.last_sealed().map(|sealed| sealed.upto))
-            })
-            .ok_or(StatusCode::NoSuchFile)?;
-        let books = series.books(view.generation).map_err(|_| StatusCode::Failure)?;
-        let upto = books.resolve(view.point, sealed).ok_or(StatusCode::NoSuchFile)?;
-        Ok(Self {
-            books,
-            upto,
-            repo: series.place(view.generation).join("repo"),
-            series: view.series.clone(),
-            generation: view.generation,
-            locks: Locks::default(),
-        })
-    }
-
-    fn config(&self) -> Answered<(Object, Timestamp)> {
-        // It is always the first.
-        let all = self.books.objects(self.upto.min(1));
-        all.into_iter().find(|(object, _)| object.kind == ObjectKind::Config).ok_or(StatusCode::NoSuchFile)
-    }
-
-    /// The escrow for one recipient: frozen since the generation was opened.
-    fn escrow(&self, recipient: &str) -> Answered<(DiskFile, FileAttributes)> {
-        let beside = self.repo.with_file_name("escrow");
-        let opened = open_beneath(&beside, Path::new(&format!("{recipient}.age")));
-        let opened = opened.map_err(|_| StatusCode::NoSuchFile)?;
-        let size = opened.metadata().map_err(|_| StatusCode::Failure)?.len();
-        Ok((opened, file(size, 0, false)))
-    }
-
-    fn escrows(&self) -> Answered<Vec<File>> {
-        let listed =
-            std::fs::read_dir(self.repo.with_file_name("escrow")).map_err(|_| StatusCode::NoSuchFile)?;
-        let names = listed.flatten().take(MAX_VIEWS).filter_map(|entry| entry.file_name().into_string().ok());
-        let known = names.filter_map(|name| {
-            let (_, attributes) = self.escrow(name.strip_suffix(".age")?).ok()?;
-            Some(File::new(name, attributes))
-        });
-        Ok(known.collect())
-    }
-}
-
-fn files(objects: Vec<(Object, Timestamp)>) -> Vec<File> {
-    objects.iter().map(|(object, at)| File::new(object.name.to_string(), of_object(object, *at))).collect()
 }
 
 impl Handler for Sftp {
@@ -513,40 +460,9 @@ fn two_texts(data: &[u8]) -> Option<(String, String)> {
     (end == rest.len()).then_some((old, new))
 }
 
-fn readable_state(state: Option<State>) -> bool {
-    matches!(
-        state,
-        Some(State::Candidate | State::Closed | State::Current | State::Aside(_) | State::Superseded)
-    )
-}
-
 fn owner_of(id: &SeriesId) -> String {
     let path = id.path();
     path.split('/').next().unwrap_or_default().to_owned()
-}
-
-fn directory(writable: bool) -> FileAttributes {
-    attributes(0, if writable { 0o040_700 } else { 0o040_500 }, 0)
-}
-
-fn file(size: u64, at: u32, writable: bool) -> FileAttributes {
-    attributes(size, if writable { 0o100_600 } else { 0o100_400 }, at)
-}
-
-fn of_object(object: &Object, at: Timestamp) -> FileAttributes {
-    file(object.size, seconds(at), false)
-}
-
-fn attributes(size: u64, mode: u32, at: u32) -> FileAttributes {
-    FileAttributes {
-        size: Some(size),
-        uid: Some(0),
-        gid: Some(0),
-        permissions: Some(mode),
-        atime: Some(at),
-        mtime: Some(at),
-        ..FileAttributes::empty()
-    }
 }
 
 fn code(why: NotDone) -> StatusCode {
@@ -558,12 +474,4 @@ fn code(why: NotDone) -> StatusCode {
 
 fn done(id: u32) -> Status {
     Status { id, status_code: StatusCode::Ok, error_message: "Ok".into(), language_tag: "en-US".into() }
-}
-
-/// Opens a file of the repository; the way never leaves it and follows no link.
-fn open_beneath(repo: &Path, path: &Path) -> std::io::Result<DiskFile> {
-    let dir = DiskFile::open(repo)?;
-    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(DiskFile::from(openat2(&dir, path, flags, Mode::empty(), inside)?))
 }

@@ -7,6 +7,8 @@ use tenure_trust::{GenerationId, Hash, HostName, ObjectKind, Point, SeriesId, Va
 const MAX_PATH: usize = 1024;
 /// The longest name of a lock.
 const MAX_LOCK: usize = 128;
+/// The longest name of a slot: `1012-manual`.
+const MAX_SLOT: usize = 16;
 
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,10 @@ pub enum Inside {
     Escrow,
     /// A file in it, by recipient.
     EscrowFor(String),
+    /// `seals`: what the host signed of its accepted slots, for who recovers it without the host. restic looks past it.
+    Seals,
+    /// A file in it, by slot.
+    Seal(String),
     /// `locks`
     Locks,
     /// A file in it.
@@ -96,6 +102,12 @@ fn inside(names: &[&str]) -> Option<Inside> {
             let named =
                 recipient.starts_with("age1") && recipient.len() <= MAX_LOCK && recipient.bytes().all(plain);
             named.then(|| Inside::EscrowFor(recipient.to_owned()))?
+        }
+        ["seals"] => Inside::Seals,
+        ["seals", name] => {
+            let slot = name.strip_suffix(".dsse")?;
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            (slot.len() <= MAX_SLOT && slot.bytes().all(plain)).then(|| Inside::Seal(slot.to_owned()))?
         }
         ["locks"] => Inside::Locks,
         ["locks", name] if name.len() <= MAX_LOCK && name.bytes().all(plain) => {
@@ -166,6 +178,8 @@ mod tests {
         assert_eq!(below("/data/0f"), Some(Inside::DataDir(15)));
         let pack = Inside::Object(ObjectKind::Data, Hash::of(b"pack"));
         assert_eq!(below(&format!("/data/{}/{name}", &name[..2])), Some(pack));
+        assert_eq!(below("/seals"), Some(Inside::Seals));
+        assert_eq!(below("/seals/1012-manual.dsse"), Some(Inside::Seal("1012-manual".into())));
         assert_eq!(below("/locks/abc-restic-temp-1"), Some(Inside::Lock("abc-restic-temp-1".into())));
         for bad in [
             "/..",
@@ -184,6 +198,9 @@ mod tests {
             "/escrow/age1x",
             "/escrow/age1X.age",
             "/escrow/age1../x.age",
+            "/seals/0600",
+            "/seals/0600.receipt.dsse",
+            "/seals/../x.dsse",
         ] {
             assert_eq!(below(bad), None, "{bad}");
         }

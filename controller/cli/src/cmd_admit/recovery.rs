@@ -50,6 +50,7 @@ pub(super) fn run(args: &Args, doing: &str, out: &mut Output) -> Result<Exit, Fa
     let held = args.way.held(&args.name, MachineRole::Recovery, doing)?;
     let admission = admission(args, &root, ssh, identity, held.as_ref());
     args.way.admit(&args.keys.sign(&admission)?, Some(&root), doing)?;
+    args.keep(doing)?;
     let vaults = vaults(&root, &list);
     out.value(&serde_json::json!({
         "name": admission.name, "role": admission.role, "fingerprint": fingerprint, "reads": admission.reads,

@@ -11,7 +11,7 @@ use crate::files;
 use crate::remote::Remote;
 
 /// The most bytes of a list: 2 KiB for each.
-const LIST: u64 = (MAX_ADMISSIONS as u64) * 2048;
+pub(crate) const LIST: u64 = (MAX_ADMISSIONS as u64) * 2048;
 
 /// Arguments of every command that brings one.
 #[derive(Debug, clap::Args)]

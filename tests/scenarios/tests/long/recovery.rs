@@ -11,6 +11,18 @@ use tenure_scenarios::vaulted::{PORT, RECOVERY, VAULT, Vaulted};
 use tenure_scenarios::{Result, all_held};
 
 const TENANT: &str = "client/web1/nightly";
+const OWN: &str = "web1/web1/nightly";
+/// A seal says more bytes than its host signed.
+const CHANGED: &str = r#"python3 -c '
+import base64, glob, json
+for path in glob.glob("seals/*"):
+    seal = json.load(open(path))
+    payload = base64.b64decode(seal["payload"]).replace(b"\"bytes\":", b"\"bytes\":1")
+    seal["payload"] = base64.b64encode(payload).decode()
+    json.dump(seal, open(path, "w"))
+'"#;
+/// The admissions as the person kept them.
+const KEPT: &str = "/root/kept-admissions.json";
 /// Files with owners, modes, times and targets, and the tenant's rows as text.
 const FILES: &str = "cd \"$1\" && find . ! -type d -printf '%P %y %m %U %G %l %T@\\n' | sort && find . -type f | sort | xargs -d '\\n' sha256sum";
 const ROWS: &str =
@@ -43,7 +55,7 @@ fn a_key_admitted_through_the_controller_opens_what_a_dead_host_left() -> Result
     let admit = |reads: &str, print: &str| {
         let who = ["admit", "offline", "--role", "recovery", "--ssh-key", &public, "--reads", reads];
         let with = ["--root", "marit-root.json", "--key", "marit.key", "--passphrase-file", "pass", "--json"];
-        v.fleet.tenure(&[&who[..], &["--fingerprint", print], &with].concat())
+        v.fleet.tenure(&[&who[..], &["--fingerprint", print, "--keep", KEPT], &with].concat())
     };
     let typo = admit("wbe1", print)?;
     holds("a host that no policy has", typo.said().contains("no host wbe1"), &typo.said());
@@ -78,13 +90,23 @@ fn a_key_admitted_through_the_controller_opens_what_a_dead_host_left() -> Result
     ]
     .concat();
     let told: Value = serde_json::from_str(&office.must(&common)?)?;
-    let fetch = told["fetch"][0].as_str().unwrap_or_default();
-    office.must(&["sh", "-c", &format!("cd /root && {fetch}")])?;
-    let told = office.must(&[&common[..], &["--escrow", "/root/escrow.age"]].concat())?;
+    for fetch in [&told["fetch"][0], &told["fetch_seals"]] {
+        office.must(&["sh", "-c", &format!("cd /root && {}", fetch.as_str().unwrap_or_default())])?;
+    }
+    let opened = [&common[..], &["--escrow", "/root/escrow.age"]].concat();
+    let root = format!("{DESK}/marit-root.json");
+    let sealed = ["--seals", "/root/seals", "--root", &root, "--admissions", KEPT];
+    let others = told["fetch_seals"].as_str().unwrap_or_default().replace(TENANT, OWN);
+    for (what, said) in forged(&v, &opened, &sealed, &others)? {
+        holds(what, false, &said);
+    }
+    let told = office.must(&[&opened[..], &sealed].concat())?;
     let told: Value = serde_json::from_str(&told)?;
+    holds("the host's own seal", told["sealed"]["slot"]["series"]["host"] == "web1", &told.to_string());
     let line = format!(
-        "cd /root && HOME=/root {} restore latest --target /back",
-        told["restic"].as_str().unwrap_or_default()
+        "cd /root && HOME=/root {} restore {} --target /back",
+        told["restic"].as_str().unwrap_or_default(),
+        told["snapshot"].as_str().unwrap_or_default()
     );
     let restored = office.exec_fed(&["sh", "-c", &line], None, 120)?;
     holds("stock restic restores elsewhere", restored.ok(), &restored.said());
@@ -99,6 +121,34 @@ fn a_key_admitted_through_the_controller_opens_what_a_dead_host_left() -> Result
     wait_for("the vault to pull the revocation", SOON, || sftp(&v, &view).is_ok_and(|read| !read))
         .map_err(|why| format!("{why}\n{}", v.vault_journal()))?;
     all_held("recovery", &wrong)
+}
+
+/// What a vault that lies could lay before the person: each is refused before the escrow is opened. Gives what was not.
+/// `others` fetches the seals of another series of the same host.
+fn forged(
+    v: &Vaulted,
+    opened: &[&str],
+    sealed: &[&str],
+    others: &str,
+) -> Result<Vec<(&'static str, String)>> {
+    let office = &v.fleet.office;
+    let mut wrong = Vec::new();
+    let others = format!("rm -r seals && {others}");
+    let cases = [
+        ("no seals", "rm seals/*", "there is no seal"),
+        ("a number in it changed", CHANGED, "was signed with a key of this host"),
+        ("another series' seals", &others, "this host's seals are for other copies"),
+    ];
+    for (what, change, words) in cases {
+        office.must(&["sh", "-c", &format!("cd /root && cp -a seals kept && {change}")])?;
+        let said = office.exec(&[opened, sealed].concat())?;
+        let left = office.exec(&["test", "-e", "/root/restic.password"])?;
+        office.must(&["sh", "-c", "cd /root && rm -rf seals && mv kept seals"])?;
+        if said.ok() || !said.said().contains(words) || left.ok() {
+            wrong.push((what, said.said()));
+        }
+    }
+    Ok(wrong)
 }
 
 /// Does the vault let the recovery key list a view?
