@@ -90,6 +90,12 @@ fn fmt_writes_all_or_nothing_and_only_once() {
     let before = fs::read_to_string(&main).expect("the file is there");
     let (code, out, _) = tenure(&["fmt", "--check", path]);
     assert!(code == 2 && out.contains("fleet.yaml"), "{out}");
+    let (code, out, _) = tenure(&["fmt", "--check", "--json", path]);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("is JSON");
+    assert_eq!(
+        (code, &told["changed"], &told["written"]),
+        (2, &serde_json::json!(["fleet.yaml"]), &false.into())
+    );
     assert_eq!(fs::read_to_string(&main).expect("the file is there"), before);
 
     let local = fs::read_to_string(set.join("local.yaml")).expect("the file is there");

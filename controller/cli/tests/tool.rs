@@ -139,6 +139,9 @@ fn a_root_is_made_shown_and_verified() {
     assert_eq!(made.code, 0, "{}", made.err);
     let shown = tenure(&["root", "show", &desk.path("root.json")]);
     assert!(shown.out.contains("policy  2 of 2: jeroen, marit"), "{}", shown.out);
+    let shown = tenure(&["root", "show", &desk.path("root.json"), "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).expect("is JSON");
+    assert_eq!(shown["root"]["roles"]["policy"]["threshold"], 2, "{shown}");
     let verified = tenure(&["verify", &desk.path("root.json"), "--root", &desk.path("root.json")]);
     assert!(verified.out.starts_with("holds   root version 1, until "), "{}", verified.out);
     assert_eq!(desk.root("2").code, 1, "a root is never replaced");

@@ -32,6 +32,7 @@ pub(crate) fn plan(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
             return Err("it changed something".into());
         }
         plan = serde_json::from_str(&output.stdout)?;
+        told(&plan)?;
         Ok("exit 2: there is something to do; ruleset and /etc are untouched".to_owned())
     })?;
     let listeners = plan["reach"].as_array().cloned().unwrap_or_default();
@@ -45,7 +46,7 @@ pub(crate) fn plan(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     };
     screen.fact("reachable now", &list("now"));
     screen.fact("after", &list("after"));
-    for (when, label) in [("after", "logins after"), ("lost", "logins lost")] {
+    for (when, label) in [("now", "logins now"), ("after", "logins after"), ("lost", "logins lost")] {
         let ways = plan["logins"][when].as_array().cloned().unwrap_or_default();
         for (number, way) in ways.iter().map(way).enumerate() {
             screen.fact(if number == 0 { label } else { "" }, &way);
@@ -54,21 +55,40 @@ pub(crate) fn plan(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     Ok(())
 }
 
+/// Does the plan say that the database is open now and closed after, and that ways in are lost that are there now?
+fn told(plan: &Value) -> Result<()> {
+    let database = |when: &str| {
+        let own =
+            |l: &&Value| l["listener"]["port"] == 5432 && l[when].as_array().is_some_and(|w| !w.is_empty());
+        plan["reach"].as_array().into_iter().flatten().filter(own).count()
+    };
+    let ways = |when: &str| plan["logins"][when].as_array().cloned().unwrap_or_default();
+    let (now, lost) = (ways("now"), ways("lost"));
+    let all_known = !lost.is_empty() && lost.iter().all(|way| now.contains(way));
+    match database("now") > 0 && database("after") == 0 && all_known && !ways("after").is_empty() {
+        true => Ok(()),
+        false => {
+            Err(format!("it does not tell what will change: {:#} {:#}", plan["reach"], plan["logins"]).into())
+        }
+    }
+}
+
 /// Shows enforcement.
 pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stopped> {
     screen.section(3, "Enforce", "kernel-timed trial of 60 s, confirmed by a person in a new session");
     let mut session = None;
-    screen.step("trial", "the bundle is verified, the ruleset on trial", || {
+    screen.step("role", "ansible-playbook tenure.hosting.agent, from the office against web1", || {
         let line = "exec 3<>/dev/tcp/web1/9000; read -u3 x; while echo .; do echo . >&3; read -t5 -u3 x || exit 1; sleep .2; done";
         session = Some(fleet.office.spawn(&["bash", "-c", line])?);
         wait_for("a session to port 9000", SOON, || connected(&fleet.web1))?;
-        fleet.start_agent()?;
-        let took = fleet.await_trial()?;
+        fleet.install_role("marit")?;
+        let changed = fleet.play_role(&[])?;
+        Ok(format!("web1 by ansible-playbook: program, root, signed policy, units; {changed} changed"))
+    })?;
+    screen.step("trial", "the bundle is verified, the ruleset on trial", || {
+        fleet.await_trial()?;
         fleet.await_login_trial()?;
-        Ok(format!(
-            "bundle verified against the root, ruleset on trial after {} ms, logins side by side",
-            took.as_millis()
-        ))
+        Ok("bundle verified against the root, ruleset on trial, logins side by side".to_owned())
     })?;
     screen.step("sessions", "what was open stays open, what is new does not open", || {
         let alive = session.as_mut().is_some_and(tenure_lab::Running::runs) && connected(&fleet.web1);
@@ -88,6 +108,10 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
         }
         fleet.await_rest()?;
         Ok("marit, from the office, in a new session; by her key, so other logins are closed".into())
+    })?;
+    screen.step("role", "the playbook once more", || match fleet.play_role(&[])? {
+        0 => Ok("ansible-playbook once more, through the new firewall: 0 changed".to_owned()),
+        changed => Err(format!("the second run changed {changed}").into()),
     })?;
     matrix(screen, fleet)?;
     cut(screen, fleet)?;
@@ -224,6 +248,9 @@ fn fall_back(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<(), Stop
         fleet.kill_agent()?;
         let took =
             wait_for("the fall-back", Duration::from_secs(15), || met().is_ok_and(|m| m == Reach::Silent))?;
+        if fleet.web1.exec(&["systemctl", "is-active", "-q", "tenure-agent"])?.ok() {
+            return Err("the agent runs: it can have been what went back".into());
+        }
         if !fleet.login(&fleet.office, SshAs::Key(MARIT), Family::V4)?.is_in() {
             return Err("marit does not get in any more".into());
         }

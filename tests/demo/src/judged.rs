@@ -111,20 +111,23 @@ pub(crate) fn silence(screen: &mut Screen, fleet: &Fleet) -> std::result::Result
     })
 }
 
-/// `tenure drift` once it tells who flushed web1's ruleset: what was mended is told until its area's next record.
+/// `tenure drift` once it tells who flushed web1's ruleset just now, and not at some time before.
 fn flushed(fleet: &Fleet) -> Result<Output> {
+    let flushes = || -> Result<Vec<Value>> {
+        let view: Value = serde_json::from_str(&fleet.tenure(&["drift", "--json"])?.stdout)?;
+        let rows = ["drift", "history"].iter().filter_map(|part| view[*part].as_array());
+        let own = |row: &&Value| row["host"] == "web1" && row.to_string().contains("\"comm\":\"nft\"");
+        Ok(rows.flatten().filter(own).map(|row| row["record"].clone()).collect())
+    };
+    let before = flushes()?;
     fleet.web1.must(&["nft", "flush", "ruleset"])?;
-    let mut last = fleet.tenure(&["drift"])?;
-    let told =
-        |said: &Output| said.stdout.lines().any(|line| line.contains("mended") && line.contains(" nft "));
+    let mut last = Vec::new();
     wait_for("the flush in `tenure drift`", SOON, || {
-        if !told(&last) {
-            last = fleet.tenure(&["drift"]).unwrap_or_else(|_| last.clone());
-        }
-        told(&last)
+        last = flushes().unwrap_or_default();
+        last.iter().any(|record| !before.contains(record))
     })
-    .map_err(|why| format!("{why}: {}", last.said()))?;
-    Ok(last)
+    .map_err(|why| format!("{why}: before {before:?}, now {last:?}"))?;
+    fleet.tenure(&["drift"])
 }
 
 /// Every duty is in the state that it must be in, and every series that the grid has holds its copies.

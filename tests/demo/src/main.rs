@@ -70,7 +70,7 @@ fn show(screen: &mut Screen, build: Duration) -> Result<(), Stopped> {
         }
         return Err(stopped);
     }
-    screen.line("Not shown because not built: accounts, sudo, purge.");
+    screen.line("Not shown because not built: accounts and sudo, who may log in over all hosts, size of copies in a plan, holds, purge.");
     screen.line(&page::told(log_path().parent().unwrap_or(Path::new("."))));
     screen.close(build);
     Ok(())

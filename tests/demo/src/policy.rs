@@ -111,7 +111,46 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     screen.step("sign", "index and one bundle per machine", || {
         let said = fleet.sign("marit", &set(fleet)?, 1)?;
         Ok(said.lines().find(|line| line.starts_with("version")).unwrap_or_default().to_owned())
-    })
+    })?;
+    screen.step("sign", "the same set under a root that asks for two", || two_of_two(fleet))
+}
+
+/// Under a root that asks for two signatures one is none, and whoever adds hers signs from the set and not from the first
+/// signature.
+fn two_of_two(fleet: &Fleet) -> Result<String> {
+    let pass = ["--passphrase-file", "pass"];
+    fleet.tenure_must(&[&["key", "create", "jeroen"][..], &pass].concat())?;
+    let root = [
+        &["root", "create", "--fleet", "soworker", "--root-key", "marit.pub", "--policy-key", "marit.pub"][..],
+        &[
+            "--policy-key",
+            "jeroen.pub",
+            "--policy-threshold",
+            "2",
+            "--key",
+            "marit.key",
+            "--out",
+            "two-root.json",
+        ],
+        &pass,
+    ];
+    fleet.tenure_must(&root.concat())?;
+    let index = ["verify", "two/index.json", "--root", "two-root.json"];
+    let sign = |key: &str, more: &[&str]| {
+        let with = ["--root", "two-root.json", "--version", "1", "--out", "two", "--key", key];
+        fleet.tenure(&[&["sign", "set"][..], &with, &pass, more].concat())
+    };
+    let first = sign("marit.key", &[])?;
+    if !first.ok() || !first.said().contains("1 of 2 keys") || fleet.tenure(&index)?.ok() {
+        return Err(format!("one signature counts for two: {}", first.said()).into());
+    }
+    let second = sign("jeroen.key", &["--add"])?;
+    if !second.ok() {
+        return Err(second.said().into());
+    }
+    fleet.tenure_must(&index)?;
+    Ok("under a root that asks for two: marit's alone verifies nowhere, with jeroen's it does (2 of 2)"
+        .to_owned())
 }
 
 /// The set with everything planted.

@@ -45,7 +45,7 @@ pub(crate) fn patches(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped>
 pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> Result<(), Stopped> {
     screen.section(6, "Proof", "the chain of web1, verified at the office with web1's public key alone");
     let mut chain = String::new();
-    screen.step("export", "records of every pass, signed and chained", || {
+    screen.step("export", "the records of its passes, signed and chained", || {
         fleet.web1.must(&["rm", "-f", "/root/chain"])?;
         let output = fleet.agent(&["evidence", "export", "--out", "/root/chain"])?;
         if !output.ok() {

@@ -15,6 +15,8 @@ use crate::screen::{Screen, Stopped};
 
 /// The person's key, made at the office.
 const KEY: &str = "/root/recovery.key";
+/// The admissions, kept for the day on which nobody can be asked.
+const KEPT: &str = "kept-admissions.json";
 /// Files with owners, modes, times and targets, and what is in them.
 const FILES: &str = "cd \"$1\" && find . ! -type d -printf '%P %y %m %U %G %l %T@\\n' | sort \
                      && find . -type f | sort | xargs -d '\\n' sha256sum";
@@ -41,9 +43,12 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
     screen.step("admit", "a recovery key is compared and admitted, the vault pulls it", || {
         admitted(fleet, &view)
     })?;
-    screen.step("recover", "tenure recover opens the password, restic restores", || {
-        let recovered = restored(fleet, &view);
-        let compared = recovered.and_then(|()| {
+    screen.step(
+        "recover",
+        "tenure recover verifies web1's seal and opens the password, restic restores",
+        || {
+            let recovered = restored(fleet, &view);
+            let compared = recovered.and_then(|snapshot| {
             let dump = "/root/back/tenure-dumps/main.pgdump";
             let found = [
                 text(&fleet.office, FILES, &format!("/root/back{UPLOADS}"))?,
@@ -51,16 +56,17 @@ pub(crate) fn show(screen: &mut Screen, fleet: &Fleet) -> std::result::Result<()
             ];
             match was == found {
                 true => Ok(format!(
-                    "restored by stock restic: {} files and {} rows of the dump identical",
+                    "web1's own seal names {snapshot}; stock restic restores it: {} files, {} rows identical",
                     was[0].lines().count() / 2,
                     was[1].lines().count()
                 )),
                 false => Err(format!("it is not the same: {found:#?}\nbut was {was:#?}").into()),
             }
         });
-        fleet.web1.start()?;
-        compared
-    })?;
+            fleet.web1.start()?;
+            compared
+        },
+    )?;
     screen.step("back", "web1 comes back", || {
         at_rest(&fleet.web1).map_err(|why| format!("{why}\n{}", journal(&fleet.web1)))?;
         Ok("web1 is back, closed from its boot on".to_owned())
@@ -89,7 +95,7 @@ fn admitted(fleet: &Fleet, view: &str) -> Result<String> {
     let public = format!("{KEY}.pub");
     let who = ["admit", "offline", "--role", "recovery", "--ssh-key", &public, "--reads", "web1"];
     let with = ["--root", "marit-root.json", "--key", "marit.key", "--passphrase-file", "pass", "--json"];
-    let said = fleet.tenure_must(&[&who[..], &["--fingerprint", print], &with].concat())?;
+    let said = fleet.tenure_must(&[&who[..], &["--fingerprint", print, "--keep", KEPT], &with].concat())?;
     let said: Value = serde_json::from_str(&said)?;
     let host_key = said["vaults"]["vault1"].as_str().unwrap_or_default();
     office.put(&format!("{DESK}/known_hosts"), format!("[{VAULT}]:{PORT} {host_key}\n").as_bytes(), "644")?;
@@ -101,18 +107,23 @@ fn admitted(fleet: &Fleet, view: &str) -> Result<String> {
     Ok(format!("{print} compared, admitted by marit, pulled by the vault"))
 }
 
-fn restored(fleet: &Fleet, view: &str) -> Result<()> {
+/// Gives the snapshot that its host sealed, shortened.
+fn restored(fleet: &Fleet, view: &str) -> Result<String> {
     let vault = format!("{VAULT}:{PORT}");
     let words = ["recover", view, "--identity", RECOVERY[0], "--vault", &vault, "--ssh-key", KEY, "--json"];
     let told: Value = serde_json::from_str(&fleet.tenure_must(&words)?)?;
     let desk = |line: &str| fleet.office.exec_fed(&["sh", "-c", &format!("cd {DESK} && {line}")], None, 120);
-    let fetched = desk(told["fetch"][0].as_str().unwrap_or("false"))?;
-    if !fetched.ok() {
-        return Err(fetched.said().into());
+    for fetch in [&told["fetch"][0], &told["fetch_seals"]] {
+        let fetched = desk(fetch.as_str().unwrap_or("false"))?;
+        if !fetched.ok() {
+            return Err(fetched.said().into());
+        }
     }
-    let told: Value =
-        serde_json::from_str(&fleet.tenure_must(&[&words[..], &["--escrow", "escrow.age"]].concat())?)?;
-    let restic = told["restic"].as_str().unwrap_or("false");
-    let said = desk(&format!("HOME=/root {restic} restore latest --target /root/back"))?;
-    if said.ok() { Ok(()) } else { Err(said.said().into()) }
+    let sealed = ["--seals", "seals", "--root", "marit-root.json", "--admissions", KEPT];
+    let told = fleet.tenure_must(&[&words[..], &["--escrow", "escrow.age"], &sealed].concat())?;
+    let told: Value = serde_json::from_str(&told)?;
+    let (restic, snapshot) = (told["restic"].as_str(), told["snapshot"].as_str());
+    let (Some(restic), Some(snapshot)) = (restic, snapshot) else { return Err(told.to_string().into()) };
+    let said = desk(&format!("HOME=/root {restic} restore {snapshot} --target /root/back"))?;
+    if said.ok() { Ok(snapshot[..8].to_owned()) } else { Err(said.said().into()) }
 }

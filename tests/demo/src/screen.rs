@@ -175,6 +175,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_step_that_does_not_hold_stops_and_names_itself_why_and_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("demo/log");
+        let mut screen = Screen::new(path.clone()).unwrap();
+        screen.step("good", "one that holds", || Ok("it held".to_owned())).unwrap();
+        let stopped = screen.step("bad", "one that does not", || Err("the disk is full".into()));
+        assert!(stopped.is_err(), "the demo ends with it");
+        let told = std::fs::read_to_string(&path).unwrap();
+        for part in ["it held", "FAILED", "Step \"bad: one that does not\" did not hold: the disk is full"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(told.contains(&format!("Log: {}", path.display())), "{told}");
+        assert_eq!(screen.held, 1);
+    }
+
+    #[test]
     fn spans_read_well() {
         assert_eq!(span(Duration::from_millis(38)).trim(), "38 ms");
         assert_eq!(span(Duration::from_millis(3140)).trim(), "3.1s");

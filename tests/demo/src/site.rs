@@ -3,12 +3,12 @@
 
 use tenure_lab::Options;
 use tenure_scenarios::fleet::UPDATE_DAYS;
-use tenure_scenarios::{Fleet, Result, controller, programs};
+use tenure_scenarios::{Fleet, Result, controller, programs, role};
 
 use crate::local::{self, STORE};
 
 /// Debian packages beside the lab's usual ones.
-const PACKAGES: [&str; 2] = ["postgresql", "restic"];
+const PACKAGES: [&str; 3] = [role::PACKAGE, "postgresql", "restic"];
 /// Rows of the client's table.
 pub(crate) const ROWS: u32 = 4000;
 

@@ -20,6 +20,7 @@ pub mod operator;
 pub mod planted;
 pub mod policy;
 pub mod programs;
+pub mod role;
 pub mod vaulted;
 
 pub use clients::{Reach, reach};
