@@ -2,7 +2,7 @@
 //! once in a few seconds. Remembers durably since when each state stands, and tells each change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use tenure_trust::enrol::IngestFinding;
 use tenure_trust::{AreaName, Epoch, HostName, MachineRole, PolicyVersion, Seq, VerdictTag};
 
 use crate::app::App;
+use crate::contained::{self, Machines};
 use crate::journal;
 use crate::shelf::Set;
 use crate::store::{Access, ChainHead, FindingRow, HeldRecord, SeriesSince, StoreError};
@@ -30,6 +31,8 @@ struct Shared {
     last: Mutex<Option<Arc<Judgement>>>,
     /// Whoever has it judges; the others wait for that. In it what the database remembers, once it was read.
     turn: tokio::sync::Mutex<Option<BTreeSet<Standing>>>,
+    /// Records over which judging ended by a fault: they are left out until newer ones come.
+    faulty: Mutex<Vec<RecordRef>>,
 }
 
 /// Why nothing can be judged.
@@ -73,17 +76,29 @@ impl Judging {
             None => kept.iter().cloned().collect(),
         };
         *turn = Some(kept);
-        let (machines, series) = (machines(app, access).await?, app.store.series_since(access).await?);
+        let (mut machines, series) = (machines(app, access).await?, app.store.series_since(access).await?);
         let history = app.store.drift_history(access).await?;
         let now = app.now();
-        let work = move || judged(&set, (&machines, &series, &history), now, &before);
-        let (judgement, changes) =
-            tokio::task::spawn_blocking(work).await.map_err(|_| NotJudged::Ended)??;
+        let known = contained::leave_out(&mut machines, &locked(&self.0.faulty));
+        let work = move || {
+            let judge = |machines: &Machines| judged(&set, (machines, &series, &history), now, &before);
+            contained::judged(&mut machines, judge)
+        };
+        let work = tokio::task::spawn_blocking(work).await.ok().flatten();
+        let (judged, faulty) = work.ok_or(NotJudged::Ended)?;
+        for record in &faulty {
+            journal::error(&format!(
+                "judging by record {record} ends by a fault of this program: what rests on it is unknown until the \
+                 machine sends a newer one; please report it, with the lines before"
+            ));
+        }
+        *locked(&self.0.faulty) = known.into_iter().chain(faulty).collect();
+        let (judgement, changes) = judged?;
         for line in told(&changes) {
             journal::notice(&line);
         }
         let judgement = Arc::new(judgement);
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(judgement.clone());
+        *locked(&self.0.last) = Some(judgement.clone());
         let stands: BTreeSet<Standing> = Standing::all(&judgement.obligations).into_iter().collect();
         if let Some(kept) = turn.as_mut() {
             remember(app, kept, stands).await;
@@ -92,8 +107,12 @@ impl Judging {
     }
 
     fn last(&self) -> Option<Arc<Judgement>> {
-        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.0.last).clone()
     }
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Judges with every heartbeat, whether anybody looks or not, until aborted.
@@ -159,8 +178,6 @@ fn fresh(last: &Judgement, app: &App) -> bool {
     Duration::try_from(age).is_ok_and(|age| age < app.limits.fresh)
         && last.head.version == app.shelf.version()
 }
-
-type Machines = BTreeMap<(HostName, MachineRole), Reported>;
 
 fn judged(
     set: &Set,
@@ -239,8 +256,8 @@ fn newest(record: HeldRecord) -> Option<((HostName, MachineRole), AreaName, Newe
     let area = AreaName::new(record.about.as_str()).ok()?;
     let bytes = record.payload.as_deref();
     let content = match role {
-        MachineRole::Vault => Content::of_vault(bytes),
-        MachineRole::Host | MachineRole::Recovery => Content::of_agent(bytes),
+        MachineRole::Vault => contained::read(|| Content::of_vault(bytes)),
+        MachineRole::Host | MachineRole::Recovery => contained::read(|| Content::of_agent(bytes)),
     };
     let verdict: Option<VerdictTag> =
         record.verdict.as_deref().and_then(|word| serde_json::from_value(word.into()).ok());

@@ -6,6 +6,7 @@ pub mod authority;
 pub mod book;
 pub mod cli;
 pub mod config;
+mod contained;
 pub mod ingest;
 pub mod journal;
 pub mod judging;

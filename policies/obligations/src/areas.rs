@@ -10,7 +10,7 @@ use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_trust::{HostName, MachineRole, PolicyVersion, VerdictTag};
 
 use crate::believed;
-use crate::input::{Content, Input, Newest, Reported};
+use crate::input::{Input, Newest, Reported};
 use crate::reason::{Machine, Reason};
 use crate::state::{RecordRef, State};
 
@@ -134,10 +134,8 @@ impl Judge<'_> {
             area: A::NAME.to_owned(),
             why: why.to_owned(),
         };
-        let report = match (newest.report(), &newest.content) {
-            (Some(report), _) => report,
-            (None, Content::Missing) => return Err(unjudged("the facts beside the record are not here")),
-            (None, _) => return Err(unjudged("what came is no report")),
+        let Some(report) = newest.report() else {
+            return Err(unjudged(newest.content.lacks().unwrap_or("what came is no report")));
         };
         let Some(facts) = report.facts_of::<A>() else {
             let said = report.unknown.as_ref().map(ToString::to_string);

@@ -91,6 +91,8 @@ pub enum Content {
     Missing,
     /// It is not what the area's payload should be.
     Unreadable,
+    /// Whoever judged by it ended by a fault of this program's: nothing is judged by it.
+    Fault,
     /// An agent's report.
     Report(Box<Report>),
     /// An agent's report of its backups, with the facts.
@@ -119,6 +121,16 @@ impl Content {
         let Some(bytes) = bytes else { return Self::Missing };
         serde_json::from_slice(bytes).map_or(Self::Unreadable, |Outer { facts }| Self::Vault(Box::new(facts)))
     }
+
+    /// Why it says nothing, where it does not.
+    pub(crate) const fn lacks(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing => Some("the facts beside the record are not here"),
+            Self::Unreadable => Some("what came is no report"),
+            Self::Fault => Some("judging by what came ended by a fault of the controller's own"),
+            Self::Report(_) | Self::Backups(..) | Self::Vault(_) => None,
+        }
+    }
 }
 
 impl Newest {
@@ -134,7 +146,7 @@ impl Newest {
     pub fn report(&self) -> Option<&Report> {
         match &self.content {
             Content::Report(report) | Content::Backups(report, _) => Some(report),
-            Content::Missing | Content::Unreadable | Content::Vault(_) => None,
+            Content::Missing | Content::Unreadable | Content::Fault | Content::Vault(_) => None,
         }
     }
 }

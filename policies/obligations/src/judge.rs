@@ -202,7 +202,7 @@ fn host_seen<'a>(input: &'a Input<'a>, host: &'a HostName) -> HostSeen<'a> {
         .and_then(|reported| believed::area(input, reported, host, MachineRole::Host, "backup"));
     let machine = Machine { host: host.clone(), role: MachineRole::Host };
     let backups = believed.and_then(|newest| {
-        let why = "what came says nothing of backups".to_owned();
+        let why = newest.content.lacks().unwrap_or("what came says nothing of backups").to_owned();
         newest.backups().ok_or(Reason::Unjudged { machine: machine.clone(), area: "backup".into(), why })
     });
     HostSeen {

@@ -21,8 +21,8 @@ pub(crate) fn vault_seen<'a>(input: &'a Input<'a>, policy: &'a VaultPolicy) -> V
     let facts = believed::machine(input, host, MachineRole::Vault)
         .and_then(|reported| believed::area(input, reported, host, MachineRole::Vault, AREA))
         .and_then(|newest| {
-            let facts =
-                said(newest).ok_or_else(|| unjudged(host, "what came says nothing of a vault".into()))?;
+            let lacks = || newest.content.lacks().unwrap_or("what came says nothing of a vault");
+            let facts = said(newest).ok_or_else(|| unjudged(host, lacks().into()))?;
             match pages.iter().position(Option::is_none) {
                 None => Ok(facts),
                 Some(missing) => {

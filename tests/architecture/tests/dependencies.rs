@@ -29,7 +29,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     // tests run our binaries and link only policies; the fuzz targets also what parses a repository
     ("tenure-lab", &[]),
     ("tenure-architecture", &["tenure-lab"]),
-    ("tenure-fuzz", &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-backup"]),
+    (
+        "tenure-fuzz",
+        &["tenure-trust", "tenure-policy", "tenure-areas", "tenure-obligations", "tenure-backup"],
+    ),
     ("tenure-scenarios", &["tenure-lab", "tenure-trust", "tenure-policy", "tenure-areas"]),
     ("tenure-demo", &["tenure-lab", "tenure-scenarios"]),
     (

@@ -9,6 +9,7 @@ pub mod firewall;
 pub mod host;
 pub mod mutate;
 pub mod patch;
+pub mod payload;
 pub mod policy;
 pub mod ssh_access;
 pub mod trust;
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "chain", run: trust::chain, seeds: trust::chains, rounds: 250 },
     Target { name: "ingest", run: enrol::ingest, seeds: enrol::lines, rounds: 400 },
     Target { name: "enrolment", run: enrol::enrolment, seeds: enrol::enrolments, rounds: 1500 },
+    Target { name: "payload", run: payload::payload, seeds: payload::payload_seeds, rounds: 300 },
     Target { name: "key_text", run: trust::key_text, seeds: trust::key_texts, rounds: 3000 },
     Target { name: "vault_frames", run: vault::frames, seeds: vault::frame_streams, rounds: 3000 },
     Target { name: "vault_view", run: vault::view, seeds: vault::paths, rounds: 5000 },

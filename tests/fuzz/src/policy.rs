@@ -155,7 +155,7 @@ fn compiled(section: &FirewallSection) {
     }
 }
 
-fn files_in(bytes: &[u8]) -> BTreeMap<String, String> {
+pub(crate) fn files_in(bytes: &[u8]) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(bytes);
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     let mut path = "fleet.yaml".to_owned();

@@ -16,7 +16,7 @@ macro_rules! short {
 }
 
 short! {
-    policy_set policy_fmt host_policy envelope signed statement chain ingest enrolment key_text vault_frames vault_view nft_table nft_chains nft_live_set
+    policy_set policy_fmt host_policy envelope signed statement chain ingest enrolment payload key_text vault_frames vault_view nft_table nft_chains nft_live_set
     nft_changes flows firewall_state firewall_ruleset own_addresses sshd_effective sshd_config listeners authorized_keys passwd
     ssh_before sshd_journal ssh_notes apt_simulate apt_release dpkg patch_seen debian_version restic_index restic_snapshot restic_tree
     restic_pack_header

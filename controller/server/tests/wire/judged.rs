@@ -83,6 +83,33 @@ async fn report(world: &World, machine: &mut Machine, package: &str) {
     report_facts(world, machine, |now| patches(package, now - SignedDuration::from_hours(24 * 9), now)).await;
 }
 
+/// An area's report by its form, with these facts.
+fn shell(area: &str, now: Timestamp, facts: &str) -> Vec<u8> {
+    let report = json!({
+        "area": area, "mode": "enforce", "observed_at": now, "verdict": "compliant", "plan": null,
+        "findings": [], "mended": [], "done": [], "pending": null, "refusal": null, "unknown": null,
+        "facts": "FACTS"
+    });
+    report.to_string().replace("\"FACTS\"", facts).into_bytes()
+}
+
+/// What is no payload of an agent's area or of a vault, and reports with facts that are none.
+fn malformed(area: &str, now: Timestamp) -> Vec<Vec<u8>> {
+    let large = format!("\"{}\"", "x".repeat(256 << 10));
+    let deep = |times: usize| format!("{}{}", "[".repeat(times), "]".repeat(times));
+    let mut all: Vec<Vec<u8>> = ["", "null", "[]", "{}", "\"\"", "7", "{\"facts\":7}", "\u{202e}\u{1b}[2J"]
+        .map(|text| text.as_bytes().to_vec())
+        .into();
+    all.extend([b"\xff\xfe\0".to_vec(), large.clone().into_bytes(), deep(100_000).into_bytes()]);
+    all.push("{\"facts\":".repeat(20_000).into_bytes());
+    for facts in
+        ["null", "[]", "{}", "7", "{\"slots\":7}", "{\"slots\":[],\"drills\":[]}", &deep(100), &large]
+    {
+        all.extend([shell(area, now, facts), format!("{{\"facts\":{facts}}}").into_bytes()]);
+    }
+    all
+}
+
 async fn report_facts(world: &World, machine: &mut Machine, facts: impl FnOnce(Timestamp) -> Value) {
     let about = About::Area(AreaName::new("patch").unwrap());
     let line = machine.about(about, facts(world.app.now()).to_string().as_bytes());
@@ -156,6 +183,63 @@ async fn records_become_duties_hosts_and_a_page() {
     assert!(!page.contains("<script") && page.contains("openssl&#60;script&#62;\\u{1b}[2J"), "{page}");
     let style = browser(&world).await.get("/page.css").await;
     assert_eq!(header(&style, "content-type"), "text/css; charset=utf-8");
+}
+
+#[tokio::test]
+async fn what_is_no_payload_makes_its_own_rows_unknown_and_no_others() {
+    let world = World::new().await;
+    publish(&world).await;
+    let (operator, browser) = (world.operator().await, browser(&world).await);
+    let mut web1 = world.admitted("web1", MachineRole::Host).await;
+    let mut vault = world.admitted("vault1", MachineRole::Vault).await;
+    let mut ctl1 = world.admitted("ctl1", MachineRole::Host).await;
+    report(&world, &mut web1, "openssl").await;
+    report(&world, &mut ctl1, "openssl").await;
+    let get = async |path: &str| {
+        let answer = operator.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.json()
+    };
+    let find = |rows: &Value, key: &str, of: &str| {
+        let found = rows.as_array().unwrap().iter().find(|row| row[key] == of);
+        found.unwrap_or_else(|| panic!("{of} in {rows}")).clone()
+    };
+    let hosts = async || get("/api/v1/hosts").await["hosts"].clone();
+    let patched = async || find(&get("/api/v1/patches").await["patches"], "host", "ctl1");
+    let duties = async || get("/api/v1/obligations").await["obligations"].clone();
+    let beside = (find(&hosts().await, "host", "ctl1"), patched().await);
+    assert_eq!(beside.1["security"], 1);
+    assert_eq!(find(&duties().await, "duty", "patch.security")["state"], "overdue");
+
+    let now = world.app.now();
+    let areas = ["backup", "firewall", "patch", "ssh_access"];
+    for n in 0..malformed("patch", now).len() {
+        let said = Some(tenure_trust::VerdictTag::Compliant);
+        let about = |area: &str| About::Area(AreaName::new(area).unwrap());
+        let line = |machine: &mut Machine, area| machine.judged(about(area), said, &malformed(area, now)[n]);
+        let lines = areas.map(|area| line(&mut web1, area));
+        assert_eq!(web1.send(&lines).await.status, 200);
+        let lines = [line(&mut vault, "vault")];
+        assert_eq!(vault.send(&lines).await.status, 200);
+
+        let (hosts, duties) = (hosts().await, duties().await);
+        let row = find(&hosts, "host", "web1");
+        let reasons = row["why"].as_array().unwrap();
+        assert_eq!((&row["state"], reasons.len()), (&json!("unknown"), areas.len()), "{n}: {row}");
+        assert!(reasons.iter().all(|why| why["kind"] == "unjudged"), "{n}: {row}");
+        for of in ["patch.security", "access.secured", "backup.server", "backup.nightly", "backup.ring"] {
+            assert_eq!(find(&duties, "duty", of)["state"], "unknown", "{n}: {of}");
+        }
+        let backups = get("/api/v1/backups").await["backups"].clone();
+        assert_eq!(backups["vaults"][0]["why"]["kind"], "unjudged", "{n}: {backups}");
+        assert_eq!((find(&hosts, "host", "ctl1"), patched().await), beside, "{n}");
+        get("/api/v1/drift").await;
+        get("/api/v1/hosts/web1/records?facts=true&limit=4").await;
+        let page = browser.get("/").await;
+        assert!(page.status == 200 && !page.body.contains(&0x1b), "{n}");
+    }
+    report(&world, &mut web1, "openssl").await;
+    assert_eq!(find(&duties().await, "duty", "patch.security")["state"], "overdue", "it is heard again");
 }
 
 #[tokio::test]
