@@ -1,5 +1,6 @@
 //! Tables from a hostile controller: wherever an answer can hold a text of anybody's, it steers no terminal.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tenure_obligations::view::{BackupsView, DriftView, HostsView, ObligationsView, PatchesView};
@@ -24,8 +25,9 @@ fn texts(value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 /// The answer with hostile text wherever its form allows any; how often that is.
-fn poisoned<T: DeserializeOwned>() -> (T, usize) {
-    let mut value: Value = serde_json::from_str(JUDGEMENT).unwrap();
+fn poisoned<T: Serialize + DeserializeOwned>() -> (T, usize) {
+    // Only what the table has: what else stands in a judgement would be counted and never shown.
+    let mut value = serde_json::to_value(serde_json::from_str::<T>(JUDGEMENT).unwrap()).unwrap();
     let mut found = Vec::new();
     texts(&value, "", &mut found);
     let mut count = 0;
@@ -59,8 +61,9 @@ fn no_table_lets_a_text_steer_the_terminal() {
     harmless("drift", &cmd_drift::lines(&view), count);
     let (view, count) = poisoned::<PatchesView>();
     harmless("patches", &cmd_patches::lines(&view), count);
-    let (view, _) = poisoned::<BackupsView>();
-    for line in cmd_backups::lines(&view, true) {
-        assert_eq!(neutral(&line), line, "backups");
-    }
+    let (view, count) = poisoned::<BackupsView>();
+    let lines = cmd_backups::lines(&view, true);
+    harmless("backups", &lines, count);
+    let shown = lines.iter().filter(|line| line.contains("\\u{1b}")).count();
+    assert_eq!(shown, 3, "a row's, a slot's and a vault's: {lines:#?}");
 }
