@@ -175,6 +175,10 @@ pub(crate) fn check(written: &Written, book: &Book, faults: &mut Faults) {
         for (name, set) in SETS.iter().filter_map(|(name, get)| Some((name, get(&backup.value)?))) {
             check_set(name, set, faults);
         }
+        if let Some(ring) = backup.ring.as_ref().filter(|ring| ring.value == Ring::Weekly) {
+            let what = "ring weekly cannot be kept yet: every vault keeps a copy for each weekday";
+            faults.push(Fault::new(&ring.at, FaultCode::NotYet, what).hint("write ring: weekday"));
+        }
         for vault in backup.to.iter().flatten() {
             if !written.vaults.contains_key(&vault.value) && !faults.is_full() {
                 let known = written.vaults.keys().map(|v| v.as_str());

@@ -351,6 +351,7 @@ fn rule_19_what_cannot_be_enforced_yet_is_refused_by_name() {
         "unmanaged_keys: quarantine\n      logins: [{ who: [ops], as: admin }]",
         "quarantine",
     );
+    not_yet("ring: weekday", "ring: weekly", "ring weekly");
     // what is only not judged yet is said, not refused
     let set = good(&changed("means: backup.offhost", "means: web.encrypted"));
     let promise = set.promises().iter().find(|p| p.means == "web.encrypted").expect("the promise");
