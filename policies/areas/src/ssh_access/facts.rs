@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use tenure_trust::Hash;
@@ -48,6 +49,10 @@ pub struct Facts {
     pub accounts: BTreeMap<String, Account>,
     /// Accounts that could log in but were too many to ask sshd about.
     pub not_asked: u32,
+    /// Networks of logins from which sshd was not asked about their accounts: there are too many. Facts of earlier agents do
+    /// not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks_not_asked: Option<NonZeroU32>,
     /// What sshd says for each account and address.
     pub probes: Vec<Probe>,
     /// The distinct answers, by the name that [`Probe::answer`] gives.

@@ -15,6 +15,7 @@ pub mod matrix;
 mod observe;
 pub mod others;
 mod plan;
+mod questions;
 pub mod render;
 pub mod state;
 pub mod step;

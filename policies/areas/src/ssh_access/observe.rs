@@ -1,9 +1,7 @@
 //! Looks at everything that decides who gets in. Reads only; what is not to be trusted is told and not followed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
 use tenure_trust::{Hash, neutral, neutral_bytes};
 
 use super::accounts::{self, Account as Entry};
@@ -11,12 +9,13 @@ use super::config::{self, MAIN, Reading, Setting};
 use super::effective;
 use super::facts::{Account, Answer, Before, Facts, Managed, OtherKey, Place, Probe, Seen};
 use super::include::{self, Included};
+use super::questions::{Ends, Question, questions};
 use super::state::Record;
 use super::{BEFORE, DROP_IN, Desired, KEYS, RELOADED, keys, others};
 use crate::addresses;
 use crate::area::{Look, Unknown};
 use crate::port::{Beneath, EntryKind, HostRead, Owner, PortError, PortResult, Query};
-use crate::ssh_servers::{self, SSH, SshServer};
+use crate::ssh_servers;
 
 const FILE_LIMIT: usize = 64 * 1024;
 const CONFIG_LIMIT: usize = 256 * 1024;
@@ -27,15 +26,12 @@ const KEYS_IN_ALL: usize = 500;
 const ASKED_LIMIT: usize = 200;
 const RIVALS_LIMIT: usize = 200;
 const IN_MATCH_LIMIT: usize = 50;
-/// Ends of this host that are asked about for one account and address, and questions in all beyond the first end of each.
-const ENDS_LIMIT: usize = 16;
-const MORE_QUESTIONS: usize = 400;
 /// Where sshd looks when nobody says otherwise (sshd_config(5), AuthorizedKeysFile).
 const IN_HOMES: [&str; 2] = [".ssh/authorized_keys", ".ssh/authorized_keys2"];
 
 pub(super) fn observe(host: &dyn HostRead, desired: &Desired) -> Result<Facts, Unknown> {
     let (record, untrusted) = Record::look(host)?;
-    look(host, desired, record, untrusted, ASKED_LIMIT)
+    look(host, desired, record, untrusted, Extent::Whole)
 }
 
 /// Sshd is asked one thing only, where it listens, when somebody changed the drop-in of a policy in force: what else it
@@ -48,9 +44,16 @@ pub(super) fn first_look(host: &dyn HostRead, desired: &Desired) -> Result<Look<
     let seer = Seer::new(host, Vec::new());
     let stands = |reloaded| matches!(seer.managed(DROP_IN), Managed::Seen(seen) if seen.hash == reloaded);
     if at_rest && seer.reloaded().is_some_and(|reloaded| !stands(reloaded)) {
-        return look(host, desired, record, untrusted, 1).map(Look::Part);
+        return look(host, desired, record, untrusted, Extent::OneQuestion).map(Look::Part);
     }
-    look(host, desired, record, untrusted, ASKED_LIMIT).map(Look::Whole)
+    look(host, desired, record, untrusted, Extent::Whole).map(Look::Whole)
+}
+
+/// How much sshd is asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Extent {
+    Whole,
+    OneQuestion,
 }
 
 fn look(
@@ -58,7 +61,7 @@ fn look(
     desired: &Desired,
     record: Record,
     untrusted: Vec<Place>,
-    accounts: usize,
+    extent: Extent,
 ) -> Result<Facts, Unknown> {
     let desired = &record.in_play(desired);
     let mut seer = Seer::new(host, untrusted);
@@ -66,7 +69,7 @@ fn look(
     let passwords = accounts::with_password(&seer.system_file("/etc/shadow")?);
     let configuration = seer.configuration();
     let servers = ssh_servers::seen(host)?;
-    let ends = Ends::of(&configuration, &servers, &addresses::reachable(host)?);
+    let ends = Ends::of(configuration.asks_for_this_end(), &servers, &addresses::reachable(host)?);
     for entry in &passwd {
         seer.keys_in_home(entry);
     }
@@ -82,8 +85,13 @@ fn look(
     let mut asked: Vec<&Entry> =
         could.iter().filter(|e| can_be_asked(&e.name)).take(ASKED_LIMIT).copied().collect();
     let not_asked = u32::try_from(could.len() - asked.len()).unwrap_or(u32::MAX);
-    asked.truncate(accounts);
-    let (probes, answers) = seer.ask_sshd(&asked, &managed, desired, &ends)?;
+    let names = asked.iter().map(|e| e.name.as_str());
+    let (mut questions, networks_not_asked) = questions(names, &desired.section.logins, &ends);
+    if extent == Extent::OneQuestion {
+        asked.truncate(1);
+        questions.truncate(1);
+    }
+    let (probes, answers) = seer.ask_sshd(&questions)?;
     let (servers, other_servers) = others::part(host, servers, &answers);
     seer.keys_elsewhere(&asked, &answers, &probes);
     let key_files = seer.key_files();
@@ -113,6 +121,7 @@ fn look(
         record,
         accounts: could.iter().map(account).collect(),
         not_asked,
+        networks_not_asked,
         servers,
         other_servers,
         probes,
@@ -146,41 +155,13 @@ impl Configuration {
         let (rivals, in_match, elsewhere, unread) = Default::default();
         Self { reading: Reading::Unseen, rivals, in_match, in_match_more: 0, elsewhere, unread }
     }
-}
 
-/// This end of the connections that sshd is asked about.
-struct Ends {
-    v4: Vec<(IpAddr, u16)>,
-    v6: Vec<(IpAddr, u16)>,
-}
-
-impl Ends {
-    /// The host's own addresses and the ports where its sshd listens: the first of each family, or, where a Match block asks for this
-    /// end, all of them (sshd is asked once for each, so their number is bounded; that there is such a block is drift in any case).
-    fn of(configuration: &Configuration, servers: &[SshServer], own: &[IpAddr]) -> Self {
+    /// Does a Match block ask to which address or port of this host somebody connects?
+    fn asks_for_this_end(&self) -> bool {
         let asks = |s: &Setting| {
             s.within.as_deref().is_some_and(|criteria| criteria.to_ascii_lowercase().contains("local"))
         };
-        let all = configuration.in_match.iter().chain(&configuration.rivals).any(asks);
-        let mut ports = ssh_servers::ports(servers);
-        if ports.is_empty() {
-            ports.push(SSH);
-        }
-        // The policy's port first.
-        ports.sort_by_key(|port| (*port != SSH, *port));
-        let ends = |v4: bool, unspecified: IpAddr| {
-            let mut addresses: Vec<IpAddr> = own.iter().copied().filter(|a| a.is_ipv4() == v4).collect();
-            if addresses.is_empty() {
-                addresses.push(unspecified);
-            }
-            let pairs = addresses.iter().flat_map(|address| ports.iter().map(|port| (*address, *port)));
-            pairs.take(if all { ENDS_LIMIT } else { 1 }).collect()
-        };
-        Self { v4: ends(true, Ipv4Addr::UNSPECIFIED.into()), v6: ends(false, Ipv6Addr::UNSPECIFIED.into()) }
-    }
-
-    fn facing(&self, addr: IpAddr) -> &[(IpAddr, u16)] {
-        if addr.is_ipv4() { &self.v4 } else { &self.v6 }
+        self.in_match.iter().chain(&self.rivals).any(asks)
     }
 }
 
@@ -430,48 +411,32 @@ impl Seer<'_> {
 
     fn ask_sshd(
         &self,
-        asked: &[&Entry],
-        managed: &BTreeSet<&str>,
-        desired: &Desired,
-        ends: &Ends,
+        questions: &[Question<'_>],
     ) -> Result<(Vec<Probe>, BTreeMap<String, Answer>), Unknown> {
-        let mut more = MORE_QUESTIONS;
         let mut probes = Vec::new();
         let mut answers = BTreeMap::new();
         // One configuration for all: when sshd refuses it once it refuses it always.
         let mut refused: Option<Answer> = None;
-        for entry in asked {
-            let addresses = match managed.contains(entry.name.as_str()) {
-                true => addresses(desired, &entry.name),
-                false => vec![(strangers()[0], false)],
+        for question in questions {
+            let answer = match &refused {
+                Some(answer) => answer.clone(),
+                None => self.ask_once(question)?,
             };
-            let first =
-                |(addr, listed)| ends.facing(addr).iter().take(1).map(move |end| (addr, listed, *end));
-            let rest = |(addr, listed)| ends.facing(addr).iter().skip(1).map(move |end| (addr, listed, *end));
-            let questions = addresses.iter().copied().flat_map(first);
-            let further = addresses.iter().copied().flat_map(rest).take(more);
-            for (n, (addr, listed, (local, port))) in questions.chain(further).enumerate() {
-                if n >= addresses.len() {
-                    more -= 1;
-                }
-                let answer = match &refused {
-                    Some(answer) => answer.clone(),
-                    None => self.ask_once(&entry.name, addr, local, port)?,
-                };
-                if matches!(answer, Answer::Refused(_)) {
-                    refused = Some(answer.clone());
-                }
-                let name = Hash::of(&serde_json::to_vec(&answer).expect("an answer is plain data")).short();
-                answers.insert(name.clone(), answer);
-                probes.push(Probe { account: entry.name.clone(), addr, local, port, listed, answer: name });
+            if matches!(answer, Answer::Refused(_)) {
+                refused = Some(answer.clone());
             }
+            let name = Hash::of(&serde_json::to_vec(&answer).expect("an answer is plain data")).short();
+            answers.insert(name.clone(), answer);
+            let Question { account, addr, listed, local, port } = *question;
+            probes.push(Probe { account: account.to_owned(), addr, local, port, listed, answer: name });
         }
         probes.sort();
         Ok((probes, answers))
     }
 
-    fn ask_once(&self, user: &str, addr: IpAddr, local: IpAddr, port: u16) -> Result<Answer, Unknown> {
-        let (user, addr, local) = (user.to_owned(), addr.to_string(), local.to_string());
+    fn ask_once(&self, question: &Question<'_>) -> Result<Answer, Unknown> {
+        let Question { account, addr, local, port, .. } = *question;
+        let (user, addr, local) = (account.to_owned(), addr.to_string(), local.to_string());
         let query = Query::SshdEffective { user, addr, local, port };
         let answer: PortResult<Vec<u8>> = self.host.ask(&query);
         match answer {
@@ -530,35 +495,4 @@ pub(super) fn expand(pattern: &str, entry: &Entry) -> Option<String> {
         }
     }
     Some(if path.starts_with('/') { path } else { format!("{}/{path}", entry.home.trim_end_matches('/')) })
-}
-
-/// For both families: an address that the logins of an account list, and one that none of them lists.
-fn addresses(desired: &Desired, account: &str) -> Vec<(IpAddr, bool)> {
-    let logins = desired.section.logins.iter().filter(|l| l.account.as_str() == account);
-    let nets: Vec<IpNet> = logins.flat_map(|l| l.from.iter().copied()).collect();
-    let mut found = Vec::new();
-    for v4 in [true, false] {
-        let first = nets.iter().find(|net| matches!(net, IpNet::V4(_)) == v4);
-        found.extend(first.and_then(|net| net.hosts().next()).map(|addr| (addr, true)));
-        let outside = |addr: &&IpAddr| addr.is_ipv4() == v4 && !nets.iter().any(|net| net.contains(*addr));
-        found.extend(strangers().iter().find(outside).map(|addr| (*addr, false)));
-    }
-    found
-}
-
-/// Addresses for documentation (RFC 5737, RFC 3849, RFC 9637), then others, so that one is outside of any sane list.
-fn strangers() -> [IpAddr; 9] {
-    let v6 = |a: u16, b: u16, c: u16| IpAddr::from([a, b, c, 0, 0, 0, 0, 0x77]);
-    let v4 = |a: [u8; 4]| IpAddr::from(a);
-    [
-        v4([192, 0, 2, 77]),
-        v4([198, 51, 100, 77]),
-        v4([203, 0, 113, 77]),
-        v4([10, 255, 255, 77]),
-        v4([223, 255, 255, 77]),
-        v6(0x2001, 0xdb8, 0xffff),
-        v6(0x3fff, 0xfff, 0),
-        v6(0x2001, 0xdb8, 0),
-        v6(0xfd00, 0, 0xffff),
-    ]
 }

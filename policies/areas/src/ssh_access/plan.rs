@@ -253,6 +253,12 @@ impl Draft<'_> {
                 format!("sshd was not asked about {} accounts that could log in", self.facts.not_asked);
             self.find("not-all-asked", "/etc/passwd", what, Weight::Drift, None);
         }
+        if let Some(more) = self.facts.networks_not_asked {
+            // What is said for some connections only stands in a Match block, and each of them is told by itself.
+            let what =
+                format!("sshd was not asked about {more} more networks from which the policy's logins come");
+            self.find("not-all-asked", DROP_IN, what, Weight::Note, None);
+        }
     }
 }
 

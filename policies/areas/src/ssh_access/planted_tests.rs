@@ -12,7 +12,7 @@ use crate::firewall::state::{self, Confirmed, Ruleset};
 use crate::firewall::transaction::replace;
 use crate::pass::{Report, Verdict};
 use crate::port::{Holder, Waiting};
-use tenure_policy::resolved::Mode;
+use tenure_policy::resolved::{Mode, SshAccessSection};
 
 const PLANTED: &str = "/etc/ssh/sshd_config.d/60-x.conf";
 
@@ -127,6 +127,43 @@ fn a_block_for_this_end_is_asked_about_at_this_end() {
     assert_eq!(overridden.len(), 1, "{overridden:#?}");
     assert!(overridden[0].what.contains("to 198.51.100.12 port 22"), "{}", overridden[0].what);
     assert!(!overridden[0].what.contains("198.51.100.11"), "{}", overridden[0].what);
+}
+
+#[test]
+fn sshd_is_asked_for_every_network_and_for_strangers_of_both_families() {
+    let mut section = section();
+    section.logins[1].from.push("198.51.100.0/24".parse().unwrap());
+    let host = enforced();
+    let report = turn(&host, &section, Mode::Enforce);
+    assert_eq!(report.verdict, Verdict::Remediated, "{report:#?}");
+    for (criteria, connection) in [
+        ("User admin Address 198.51.100.0/24", "admin from 198.51.100.1"),
+        ("User admin Address 203.0.113.0/24", "admin from 203.0.113.1"),
+        ("User app Address ::/0", "app from 2001:db8:ffff::77"),
+        ("User app Address 0.0.0.0/0", "app from 192.0.2.77"),
+    ] {
+        host.write_as(PLANTED, format!("Match {criteria}\n  PasswordAuthentication yes\n"), 0, 0o644);
+        let report = turn(&host, &section, Mode::Enforce);
+        let overridden = of(&report, "sshd-overridden");
+        assert_eq!(overridden.len(), 1, "{criteria}: {overridden:#?}");
+        assert_eq!(overridden[0].place, format!("{PLANTED}:2 in `Match {criteria}`"));
+        assert!(overridden[0].what.contains(connection), "{criteria}: {}", overridden[0].what);
+    }
+}
+
+#[test]
+fn networks_that_are_too_many_to_ask_about_are_told() {
+    let host = enforced();
+    let mut section = section();
+    let told = |section: &SshAccessSection| of(&turn(&host, section, Mode::Observe), "not-all-asked").len();
+    assert_eq!(told(&section), 0);
+    for n in 0..600 {
+        section.logins[1].from.push(format!("10.{}.{}.0/24", n / 256, n % 256).parse().unwrap());
+    }
+    let report = turn(&host, &section, Mode::Observe);
+    let [found] = of(&report, "not-all-asked")[..] else { panic!("{report:#?}") };
+    assert_eq!((found.place.as_str(), found.weight), (DROP_IN, Weight::Note));
+    assert!(found.what.contains("200 more networks"), "{}", found.what);
 }
 
 #[test]
