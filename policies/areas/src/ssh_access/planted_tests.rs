@@ -76,6 +76,46 @@ fn every_match_block_about_logins_is_drift_whoever_it_is_for() {
     assert_eq!((report.verdict, of(&report, "match-block").len()), (Verdict::Compliant, 0), "{report:#?}");
 }
 
+/// Every keyword of [`render::expected`] with what nobody wants of it.
+const OPPOSITES: [(&str, &str); 15] = [
+    ("AuthenticationMethods", "any"),
+    ("AuthorizedKeysCommand", "/opt/keys"),
+    ("AuthorizedKeysFile", ".ssh/authorized_keys"),
+    ("AuthorizedPrincipalsCommand", "/opt/principals"),
+    ("GSSAPIAuthentication", "yes"),
+    ("HostbasedAuthentication", "yes"),
+    ("KbdInteractiveAuthentication", "yes"),
+    ("KerberosAuthentication", "yes"),
+    ("PasswordAuthentication", "yes"),
+    ("PermitEmptyPasswords", "yes"),
+    ("PermitRootLogin", "yes"),
+    ("PermitUserEnvironment", "yes"),
+    ("PubkeyAuthentication", "no"),
+    ("StrictModes", "no"),
+    ("TrustedUserCAKeys", "/tmp/ca"),
+];
+
+#[test]
+fn every_other_way_in_that_an_earlier_file_opens_is_told_with_its_place() {
+    let section = section();
+    let logins: Vec<_> = section.logins.iter().collect();
+    let keywords: Vec<String> = OPPOSITES.iter().map(|(keyword, _)| keyword.to_ascii_lowercase()).collect();
+    assert_eq!(keywords, render::expected(&logins).iter().map(|(k, _)| *k).collect::<Vec<_>>());
+    for (keyword, opposite) in OPPOSITES {
+        let host = enforced();
+        // sshd takes the first value, and this name sorts before ours.
+        host.write_as("/etc/ssh/sshd_config.d/00-a.conf", format!("# x\n{keyword} {opposite}\n"), 0, 0o644);
+        let report = enforce(&host);
+        assert_eq!(report.verdict, Verdict::Drifted, "{keyword}");
+        let overridden = of(&report, "sshd-overridden");
+        assert_eq!(overridden.len(), 1, "{keyword}: {overridden:#?}");
+        assert_eq!(overridden[0].place, "/etc/ssh/sshd_config.d/00-a.conf:2", "{keyword}");
+        let is = format!("{} is `{opposite}` and must be `", keyword.to_ascii_lowercase());
+        assert!(overridden[0].what.starts_with(&is), "{}", overridden[0].what);
+        assert_eq!(overridden[0].weight, Weight::Drift);
+    }
+}
+
 #[test]
 fn includes_are_followed_to_where_the_block_stands() {
     let host = enforced();
