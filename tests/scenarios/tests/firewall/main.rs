@@ -6,16 +6,19 @@ mod net;
 mod samples;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use proptest::test_runner::{Config, TestRunner};
-use tenure_areas::firewall::evaluate::{self, Sender};
+use tenure_areas::firewall::evaluate::{self, Decision, Packet, Sender};
 use tenure_areas::firewall::listing::Listing;
 use tenure_areas::firewall::nft::{Numbered, Shown, live_name};
+use tenure_areas::firewall::table::Hook;
 use tenure_areas::firewall::{HostBits, Table, boot, compile, transaction};
+use tenure_lab::wait_for;
 use tenure_policy::names::UnixUser;
 use tenure_policy::resolved::{FirewallSection, Protocol};
 
-use net::{HOST, Net, is_v4};
+use net::{BEHIND, HOST, Net, is_v4};
 use samples::{any_section, web, web_wider};
 
 fn host_bits(without_forward: bool) -> HostBits {
@@ -192,6 +195,79 @@ fn real_packets_go_out_as_the_evaluator_says() {
         }
     }
     assert_eq!(left, 6);
+}
+
+/// How long neighbours may look for each other, on cables that were just plugged.
+const READY: Duration = Duration::from_secs(20);
+
+#[test]
+fn real_packets_for_others_are_passed_on_as_the_evaluator_says() {
+    let net = Net::with_behind(&CALLERS);
+    let table = compiled(&web());
+    let passed = || CALLERS.map(|caller| net.passes(caller, 443));
+    wait_for("the way", READY, || passed() == [true; 6]).expect("it is there");
+    net.load(&transaction::replace(&Shown::Confirmed(Numbered::new(1, &table)))).expect("it loads");
+    let said = CALLERS.map(|caller| {
+        let to = BEHIND[usize::from(!is_v4(caller))];
+        let packet = evaluate::first_packet(ip(caller), ip(to), Protocol::Tcp, 443, Sender::Nobody);
+        then(&table, &packet, Hook::Forward, &packet).accept
+    });
+    assert_eq!((passed(), said), ([false; 6], [false; 6]));
+}
+
+/// What somebody else's table makes of connections to the host: some go to another host, some to another port of this one.
+const TRANSLATIONS: &str = "table inet published { chain in { type nat hook prerouting priority -100; \
+    meta nfproto ipv4 tcp dport { 443, 9999 } dnat ip to 198.51.100.130:5432; \
+    meta nfproto ipv6 tcp dport { 443, 9999 } dnat ip6 to [2001:db8:2::130]:5432; \
+    tcp dport 80 redirect to :5432; tcp dport 9998 redirect to :443; }; }";
+/// The port that is asked for, the hook that comes after, and the port that it becomes. The policy lists 80 and 443.
+const TRANSLATED: [(u16, Hook, u16); 4] = [
+    (443, Hook::Forward, 5432),
+    (9999, Hook::Forward, 5432),
+    (80, Hook::Input, 5432),
+    (9998, Hook::Input, 443),
+];
+
+#[test]
+fn real_packets_whose_destination_is_translated_go_by_the_port_that_was_asked_for() {
+    let net = Net::with_behind(&CALLERS);
+    let output = net.nft(&[TRANSLATIONS]);
+    assert!(output.ok(), "{}", output.said());
+    let reached = || -> Vec<(&str, u16)> {
+        let tries = CALLERS.iter().flat_map(|caller| TRANSLATED.map(|(port, ..)| (*caller, port)));
+        tries.filter(|(caller, port)| net.comes_in(caller, *port)).collect()
+    };
+    wait_for("the ways", READY, || reached().len() == CALLERS.len() * TRANSLATED.len())
+        .expect("they are there");
+    let table = compiled(&web());
+    net.load(&transaction::replace(&Shown::Confirmed(Numbered::new(1, &table)))).expect("it loads");
+    let got = reached();
+    for caller in CALLERS {
+        let own = HOST[usize::from(!is_v4(caller))];
+        for (port, hook, becomes) in TRANSLATED {
+            let first = evaluate::first_packet(ip(caller), ip(own), Protocol::Tcp, port, Sender::Nobody);
+            let asked = Packet { local: true, ..first };
+            let translated = Packet { dport: becomes, dnat: true, local: hook == Hook::Input, ..first };
+            let said = then(&table, &asked, hook, &translated);
+            assert_eq!(got.contains(&(caller, port)), said.accept, "{caller} to port {port}: {said:?}");
+        }
+    }
+    // Whoever is not blocked, by the listed ports alone, wherever the others lead.
+    assert_eq!(got.len(), 8, "{got:?}");
+    assert!(got.iter().all(|(_, port)| matches!(port, 443 | 80)), "{got:?}");
+    net.silence_behind();
+    assert!(
+        !net.comes_in(CALLERS[0], 443) && !net.comes_in(CALLERS[1], 443),
+        "it was the other host that answered"
+    );
+}
+
+/// Before translation, and again at the hook that comes after it.
+fn then(table: &Table, asked: &Packet, hook: Hook, translated: &Packet) -> Decision {
+    match evaluate::walk(table, Hook::Prerouting, asked) {
+        Decision { accept: true, .. } => evaluate::walk(table, hook, translated),
+        refused => refused,
+    }
 }
 
 #[test]
