@@ -43,27 +43,28 @@ pub struct Drill<'a> {
     pub expect: &'a [DrillExpectation],
 }
 
-/// Restores the newest dump and compares. That something differs is a result and no error.
+/// Restores the newest dump and compares. That something differs, or keeps the drill from comparing, is a result and no
+/// error: it is written down as not held, and the drills of other dumps go on.
 ///
 /// # Errors
-/// Whatever keeps the drill from comparing; it counts as not held, and is written down too.
+/// When the result cannot be written down.
 pub fn drill(machine: &Machine, drill: &Drill<'_>) -> Result<DrillFact, BackupError> {
     let began = clock::monotonic();
     let mut slot = None;
     let result = tried(machine, drill, &mut slot);
     let took_ms = u64::try_from((clock::monotonic() - began).as_millis()).unwrap_or(u64::MAX);
-    let (held, what, tables, rows) = match &result {
+    let (held, what, tables, rows) = match result {
         Ok(Compared { differences, tables, rows }) if differences.is_empty() => (
             true,
             format!("{}: {tables} tables with {rows} rows are as they were dumped", drill.dump.database),
-            *tables,
-            *rows,
+            tables,
+            rows,
         ),
         Ok(Compared { differences, tables, rows }) => {
             let named: Vec<&str> = differences.iter().take(NAMED).map(String::as_str).collect();
             let what =
                 format!("{}: {} differences: {}", drill.dump.database, differences.len(), named.join("; "));
-            (false, what, *tables, *rows)
+            (false, what, tables, rows)
         }
         Err(why) => (false, format!("{}: {}", drill.dump.database, why.told()), 0, 0),
     };
@@ -78,7 +79,7 @@ pub fn drill(machine: &Machine, drill: &Drill<'_>) -> Result<DrillFact, BackupEr
         rows,
     };
     note(&machine.state, &fact)?;
-    result.map(|_| fact)
+    Ok(fact)
 }
 
 /// Finds the newest copy, whose slot is given as soon as it is known, and restores out of it.

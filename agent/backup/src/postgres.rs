@@ -191,3 +191,36 @@ pub fn place_of(path: &Path) -> Option<(u64, u64)> {
     let meta = std::fs::symlink_metadata(path).ok()?;
     Some((meta.dev(), meta.ino()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tenure_policy::scalars::{AbsolutePath, SqlName};
+
+    use super::*;
+
+    #[test]
+    fn a_dump_counts_when_its_program_ended_well_within_its_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join("pg_dump");
+        let postgres = Postgres { bin: dir.path().into(), runs: Runs::As(0, 0) };
+        let place = DatabasePlace {
+            postgresql: SqlName::new("app").unwrap(),
+            socket: AbsolutePath::new("/run/postgresql").unwrap(),
+        };
+        let section =
+            DumpSection { database: SqlName::new("main").unwrap(), only: Vec::new(), without: Vec::new() };
+        let dumped = |script: &str, quota| {
+            std::fs::write(&bin, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&bin, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let to = File::create(dir.path().join("out")).unwrap();
+            postgres.dump(&place, &section, "00000003-1", to, quota).map_err(|why| why.told())
+        };
+        assert_eq!(dumped("echo all of it", 100), Ok(()));
+        let why = dumped("echo all of it; echo connection lost >&2; exit 1", 100).unwrap_err();
+        assert!(why.contains("exit code 1: connection lost"), "whole, as it seems, and not: {why}");
+        let why = dumped("cat /dev/zero", 100).unwrap_err();
+        assert!(why.contains("wrote more than 100 bytes"), "{why}");
+    }
+}

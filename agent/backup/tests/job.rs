@@ -242,12 +242,12 @@ fn a_drill_that_finds_no_vault_or_no_copy_is_written_down_as_not_held() {
         |addresses| VaultPlace { host: host(vault_name().as_str()), addresses, port: site.bench.port };
     let tried = |dump: &DumpSection, place: &VaultPlace| {
         let asked = Drill { series: &series, place, dump, databases: &BTreeMap::new(), expect: &[] };
-        drill(&site.machine, &asked).unwrap_err()
+        drill(&site.machine, &asked).unwrap()
     };
     let nowhere = tried(&dump("main"), &place(Vec::new()));
-    assert!(matches!(nowhere, BackupError::Transport { .. }), "{nowhere:?}");
+    assert!(!nowhere.held && nowhere.slot.is_none(), "{nowhere:?}");
     let empty = tried(&dump("other"), &place(vec!["127.0.0.1".parse().unwrap()]));
-    assert!(matches!(empty, BackupError::NoCopy(_)), "{empty:?}");
+    assert!(!empty.held && empty.what.contains("no copy"), "{empty:?}");
     let files = fs::read_dir(site.machine.state.join("backup/drills")).unwrap();
     let mut told: Vec<DrillFact> =
         files.map(|file| serde_json::from_slice(&fs::read(file.unwrap().path()).unwrap()).unwrap()).collect();

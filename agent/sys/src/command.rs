@@ -158,12 +158,12 @@ pub enum CommandError {
         after: Duration,
     },
     /// More output than allowed; it and its group were killed.
-    #[error("{} wrote more than {cap} bytes and was killed", text::path(program))]
+    #[error("{} wrote more than {limit} bytes and was killed", text::path(program))]
     TooMuch {
         /// The program.
         program: PathBuf,
         /// The limit in bytes.
-        cap: usize,
+        limit: u64,
     },
     /// It ended with another code than 0.
     #[error("{} failed with {ended}: {said}", text::path(program))]
@@ -197,6 +197,7 @@ pub fn capture(program: &Program) -> Result<Output, CommandError> {
 fn run(program: &Program, from: Option<File>, to: Option<(File, u64)>) -> Result<Output, CommandError> {
     let deadline = clock::monotonic().saturating_add(program.timeout);
     let mut running = Running::start(program, from)?;
+    running.output[0].limit = to.as_ref().map(|(_, quota)| *quota);
     running.output[0].to = to;
     let finished = running.follow(program, deadline);
     // The leader is not reaped yet, so its group's number cannot have been given to somebody else.
@@ -349,6 +350,8 @@ struct Pipe {
     bytes: Vec<u8>,
     /// Where it goes instead of `bytes`, and how much more may.
     to: Option<(File, u64)>,
+    /// How much might in the beginning.
+    limit: Option<u64>,
 }
 
 impl Running {
@@ -381,7 +384,7 @@ impl Running {
         let input = child.stdin.take().map(|pipe| nonblocking(pipe.into())).transpose()?;
         let stdout = child.stdout.take().map(|pipe| nonblocking(pipe.into())).transpose()?;
         let stderr = child.stderr.take().map(|pipe| nonblocking(pipe.into())).transpose()?;
-        let pipe = |file| Pipe { file, bytes: Vec::new(), to: None };
+        let pipe = |file| Pipe { file, bytes: Vec::new(), to: None, limit: None };
         Ok((exit, pid, input, [pipe(stdout), pipe(stderr)]))
     }
 
@@ -399,7 +402,8 @@ impl Running {
             for pipe in &mut self.output {
                 // After the end what it wrote is in the pipe already; others may still hold the pipe open.
                 if !pipe.read(program.cap).map_err(failed)? {
-                    return Err(CommandError::TooMuch { program: program.path.clone(), cap: program.cap });
+                    let limit = pipe.limit.unwrap_or(program.cap as u64);
+                    return Err(CommandError::TooMuch { program: program.path.clone(), limit });
                 }
             }
             if ended {

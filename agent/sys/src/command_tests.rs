@@ -104,3 +104,21 @@ fn what_cannot_start_says_so() {
     let missing = capture(&Program::new("/nowhere/sh", [""; 0])).expect_err("missing");
     assert!(missing.is_missing() && missing.to_string() == "cannot start /nowhere/sh", "{missing}");
 }
+
+#[test]
+fn what_is_streamed_into_a_file_is_bounded_and_its_end_is_told() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("out");
+    let to = || std::fs::File::create(&path).expect("made");
+    let wrote = || std::fs::metadata(&path).expect("made").len();
+    // All that it wrote is there, and that it failed afterwards is told.
+    let out = stream(&shell("echo whole; echo why >&2; exit 1"), to(), 100).expect("ran");
+    assert_eq!((wrote(), out.ended, out.stdout.as_slice()), (6, Ended::Code(1), &b""[..]));
+    assert_eq!(out.success().expect_err("code 1").to_string(), "/bin/sh failed with exit code 1: why");
+    assert!(stream(&shell("head -c 100 /dev/zero"), to(), 100).expect("ran").success().is_ok());
+    assert_eq!(wrote(), 100, "a file of exactly the quota");
+    assert!(matches!(stream(&shell("cat /dev/zero"), to(), 70_000), Err(CommandError::TooMuch { .. })));
+    assert!(wrote() <= 70_000, "no byte beyond the quota: {}", wrote());
+    let slow = shell("echo begun; sleep 1000").timeout(Duration::from_millis(300));
+    assert!(matches!(stream(&slow, to(), 100), Err(CommandError::Timeout { .. })));
+}

@@ -49,7 +49,7 @@ impl Conversation {
                 return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             if self.read.len() > LINE {
-                return Err(CommandError::TooMuch { program: self.program.path.clone(), cap: LINE });
+                return Err(CommandError::TooMuch { program: self.program.path.clone(), limit: LINE as u64 });
             }
             self.more(deadline)?;
         }

@@ -28,9 +28,10 @@ pub(super) fn file(doing: &str, error: &FileError) -> PortError {
 /// Of a program.
 pub(super) fn command(doing: &str, error: &CommandError) -> PortError {
     match error {
-        CommandError::TooMuch { program, cap } => {
-            PortError::TooLarge { what: text::path(program), limit: *cap }
-        }
+        CommandError::TooMuch { program, limit } => PortError::TooLarge {
+            what: text::path(program),
+            limit: usize::try_from(*limit).unwrap_or(usize::MAX),
+        },
         e if e.is_missing() => PortError::Absent { what: program(e) },
         _ => failed(doing, error),
     }
