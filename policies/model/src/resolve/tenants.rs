@@ -205,8 +205,7 @@ fn check_class(name: &ClassName, class: &Spanned<Class>, tenant: &Tenant, book: 
         let what = format!("the class {name} is kept at least {} and at most {}", least.value, most.value);
         refuse(&most.at, what, "the least is longer than the most: one of them is wrong");
     }
-    let action = class.then.as_ref().map_or(Action::Check, |then| then.value);
-    match (action, class.set.first_key_value()) {
+    match (class.action(), class.set.first_key_value()) {
         (Action::Anonymise, None) => {
             let hint = "add set: { column: value } for each column that names somebody";
             refuse(&class.at, format!("the class {name} is anonymised, but nothing says how"), hint);
@@ -262,6 +261,23 @@ fn check_class(name: &ClassName, class: &Spanned<Class>, tenant: &Tenant, book: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read::read;
+    use crate::read_tests::{COMPLETE, files};
+
+    #[test]
+    fn what_nobody_has_written_down_changes_nothing() {
+        let said = "keep_at_most: 25 months, then: check }";
+        assert!(COMPLETE.contains(said));
+        let actions = |text: &str| -> Vec<(String, Action)> {
+            let written = read(&files(&[("fleet.yaml", text)])).expect("no fault");
+            let classes = written.tenants.values().flat_map(|tenant| tenant.classes.iter());
+            classes.map(|(name, class)| (name.to_string(), class.action())).collect()
+        };
+        let written = actions(COMPLETE);
+        assert!(written.contains(&("campaigns".into(), Action::Check)), "{written:?}");
+        assert!(written.contains(&("reports".into(), Action::Anonymise)), "{written:?}");
+        assert_eq!(actions(&COMPLETE.replace(said, "keep_at_most: 25 months }")), written);
+    }
 
     #[test]
     fn parents_of_a_path() {

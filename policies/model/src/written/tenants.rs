@@ -215,6 +215,13 @@ section! {
     }
 }
 
+impl Class {
+    /// What happens at the end (rule 11): what nobody has written down changes nothing.
+    pub fn action(&self) -> Action {
+        self.then.as_ref().map_or(Action::Check, |then| then.value)
+    }
+}
+
 words! {
     /// What happens to data past its term.
     Action = "check, anonymise or delete" {

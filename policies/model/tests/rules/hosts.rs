@@ -1,7 +1,9 @@
 //! Rules 1 to 9: what is refused while reading, names, and what opens a host.
 
+use std::collections::BTreeSet;
+
 use tenure_policy::resolved::{Mode, Peers, Users};
-use tenure_policy::{FaultCode, load};
+use tenure_policy::{FaultCode, Set, load};
 
 use crate::{GOOD, bad, changed, files, good, host, refused};
 
@@ -151,6 +153,12 @@ fn rule_05_a_tenant_cannot_open_or_log_in() {
         "access: { logins: [{ who: [ops], as: root }] }",
         "mode: { firewall: observe }",
         "networks: { x: [192.0.2.1] }",
+        "backup: { erase_after: 30d }",
+        "patch: { security_within: 30d }",
+        "waivers: [{ what: patch.security_within, hosts: [web1], until: \"2027-12-15\", owner: marit, because: x }]",
+        "management: { who: [client] }",
+        "vaults: { theirs: { host: web1, port: 8422, store: /srv, keep_free: 1 GiB, quota: 1 GiB } }",
+        "people: { mallory: { keys: [x], from: [office], until: \"2027-06-30\" } }",
     ] {
         let name = key.split(':').next().expect("a key");
         refused(
@@ -165,6 +173,39 @@ fn rule_05_a_tenant_cannot_open_or_log_in() {
         "{ says: \"elders\", means: backup.offhost }",
         "{ says: \"elders\", means: firewall.both_ways }",
     ));
+}
+
+#[test]
+fn rule_05_a_tenant_cannot_lengthen_what_the_fleet_keeps() {
+    let before = good(GOOD);
+    // Whoever is content with less: a month for updates (the hosts have a week), once a day (three times), a quarter for
+    // the copies (a month).
+    let content = changed(
+        "    stores:\n      files",
+        "      - { says: \"a\", means: patch.security, within: 30d }\n      - { says: \"b\", means: purge, within: 3 months }\n      \
+         - { says: \"c\", means: backup.server, at_least: 1 per day }\n    stores:\n      files",
+    );
+    let after = good(&content);
+    for name in ["web1", "db1", "vault1"] {
+        assert_eq!(host(&after, name), host(&before, name), "{name}");
+    }
+    let worst = |set: &Set, means: &str| -> BTreeSet<String> {
+        set.promises().iter().filter(|p| p.means == means).map(|p| p.worst_case.clone()).collect()
+    };
+    for means in ["backup.server", "purge"] {
+        assert_eq!(worst(&after, means), worst(&before, means), "{means} is kept as it was");
+    }
+    assert_eq!(
+        worst(&after, "patch.security"),
+        ["overdue is said 7 d after an update came out".to_owned()].into()
+    );
+    // And whoever demands more than is kept is refused, not served.
+    refused(
+        "    stores:\n      files",
+        "      - { says: \"a\", means: patch.security, within: 2d }\n    stores:\n      files",
+        FaultCode::Unattainable,
+        "7 d for security updates",
+    );
 }
 
 #[test]

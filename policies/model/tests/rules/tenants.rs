@@ -68,6 +68,11 @@ fn rule_11_classes_have_a_period_and_a_manner() {
         "keep_at_most: 2 years }",
         "keep_at_most: 2 years, then: anonymise, set: { name: \"\", user_id: 1 } }",
     ));
+    // left out or said, to check sets nothing; nor does deleting
+    for then in ["then: check, ", "then: delete, "] {
+        let set = format!("keep_at_most: 2 years, {then}set: {{ name: \"\" }} }}");
+        refused("keep_at_most: 2 years }", &set, FaultCode::Rule, "not anonymised");
+    }
 }
 
 /// The good set with a second store in the database of db1.
@@ -170,6 +175,20 @@ fn rule_14_removing_what_has_open_duties_is_refused() {
     let gone = GOOD.replace("web1", "web2");
     let faults = after(&gone);
     assert!(faults.iter().any(|f| f.what.contains("host web1")), "{faults}");
+    // nor a vault, also when every host backs up elsewhere by now
+    let other = changed("  vault1: { host: vault1, port", "  vault9: { host: vault1, port")
+        .replace("to: [vault1]", "to: [vault9]");
+    let faults = after(&other);
+    let [fault] = faults.iter().collect::<Vec<_>>()[..] else { panic!("{faults}") };
+    assert_eq!(fault.what, "vault vault1 is dropped while it holds copies");
+    assert!(fault.hint.as_ref().is_some_and(|hint| hint.contains("certified as erased")), "{fault}");
+    let both = changed(
+        "quota: 400 GiB }",
+        "quota: 400 GiB }\n  vault9: { host: vault9, port: 8422, store: /srv/vault, keep_free: 1 GiB, quota: 1 GiB }",
+    );
+    let machine = "hosts:\n  vault9: { profiles: [base], addresses: [198.51.100.9], site: Delft }\n";
+    let both = both.replacen("hosts:\n", machine, 1).replace("to: [vault1]", "to: [vault9]");
+    assert!(after(&both).is_empty(), "it stays, and nothing goes there");
 }
 
 #[test]
@@ -210,10 +229,10 @@ fn rule_15_the_worst_case_is_printed() {
         .replacen("means: purge, within: 1 month", "means: firewall.both_ways", 1);
     good(&text);
     let faults = bad(&text.replacen("erase_after: 3d", "erase_after: 30d", 1));
-    assert!(
-        faults.iter().any(|f| f.code == FaultCode::Unattainable && f.what.contains("shared store")),
-        "{faults}"
-    );
+    // how long rows live in copies is computed from what is declared, never claimed
+    let says = "rows of a shared store live in copies too long for purge_within 1 month: ring 7 d + close 30 h + \
+                erase_after 30d + look 1 d = 39 d 6 h";
+    assert!(faults.iter().any(|f| f.code == FaultCode::Unattainable && f.what == says), "{faults}");
 }
 
 #[test]
