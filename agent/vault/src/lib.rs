@@ -9,6 +9,7 @@ pub mod journal;
 pub mod keys;
 pub mod orders;
 pub mod policy;
+mod put_off;
 pub mod records;
 pub mod ring;
 pub mod run;

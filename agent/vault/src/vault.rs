@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tenure_link::Identity;
 use tenure_policy::bundles::VaultPolicy;
-use tenure_sys::text;
+use tenure_sys::{clock, text};
 use tenure_trust::order::{MAX_REASON, verify_clear};
 use tenure_trust::vault_wire::{Open, RefusalCode, VaultFacts, VaultRefusal};
 use tenure_trust::{GenerationId, Hash, MachineRole, Refused, SeriesId};
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::in_force::{InForce, Peer};
 use crate::journal;
+use crate::put_off::PutOff;
 use crate::records::Recorder;
 use crate::ring::{Due, Event, Found, Looked};
 use crate::store::{Again, Fault, Opened, Series, Signer, Store, Terms};
@@ -49,8 +50,8 @@ pub struct Vault {
     in_force: watch::Sender<Arc<InForce>>,
     /// One turn at a time.
     turn: Mutex<()>,
-    /// One generation is looked at again at a time.
-    looking: Mutex<()>,
+    /// One generation is looked at again at a time; what did not end is put off.
+    looking: Mutex<PutOff>,
     ended: AtomicBool,
     erasing: Mutex<()>,
     quiet: Mutex<BTreeMap<(String, RefusalCode), (Timestamp, u64)>>,
@@ -72,7 +73,7 @@ impl Vault {
             recorder,
             in_force: watch::Sender::new(in_force),
             turn: Mutex::new(()),
-            looking: Mutex::new(()),
+            looking: Mutex::default(),
             ended: AtomicBool::new(false),
             erasing: Mutex::new(()),
             quiet: Mutex::default(),
@@ -221,15 +222,24 @@ impl Vault {
     /// promotes it or sets it aside. May take hours; nothing waits for it but the copy that it would replace. What was
     /// looked at when the vault is stopped is looked at anew. Blocking.
     pub fn look_again(&self) {
-        let Some(_one) = free(&self.looking) else { return };
+        let Some(mut off) = free(&self.looking) else { return };
         for series in self.store.all() {
             let (mut looked, mut tried) = (Looked::default(), BTreeSet::new());
             while let Some(id) = self.waits(&series, &looked).into_iter().find(|id| !tried.contains(id)) {
                 tried.insert(id);
+                if off.is(&series.id, id, clock::monotonic()) {
+                    continue;
+                }
                 match self.found(&series, id) {
-                    Ok(Some((seal, found))) => looked.note(id, seal, found),
+                    Ok(Some((seal, found))) => {
+                        off.ended(&series.id, id);
+                        looked.note(id, seal, found);
+                    }
                     Ok(None) => return,
-                    Err(fault) => self.complain(&series, &fault),
+                    Err(fault) => {
+                        off.failed(&series.id, id, clock::monotonic());
+                        self.complain(&series, &fault);
+                    }
                 }
                 self.turn_one(&series, &looked);
             }
@@ -356,7 +366,7 @@ impl Vault {
 }
 
 /// The lock, unless somebody has it.
-fn free(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
+fn free<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match lock.try_lock() {
         Ok(held) => Some(held),
         Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
