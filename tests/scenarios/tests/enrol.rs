@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use age::x25519::Identity;
 use serde_json::Value;
 use tenure_lab::{Host, wait_for};
 use tenure_scenarios::agent::SOON;
 use tenure_scenarios::controller::{MachineRole, STATE};
 use tenure_scenarios::forged::Forger;
 use tenure_scenarios::operator::DESK;
+use tenure_scenarios::vaulted::Vaulted;
 use tenure_scenarios::{Fleet, Result, all_held};
+use tenure_trust::{About, ExportLine};
 
 /// Records that have piled up, and how often the controller is killed while it takes them in.
 const PILE: u64 = 12_000;
@@ -155,8 +158,9 @@ fn no_findings(fleet: &Fleet) {
 
 #[test]
 fn a_controller_that_goes_back_or_withholds_changes_nothing_and_is_named() -> Result<()> {
-    let fleet = Fleet::linked("hostile-ctl")?;
-    let ctl1 = fleet.ctl1();
+    let recipients = [Identity::generate(), Identity::generate()].map(|id| id.to_public().to_string());
+    let mut v = Vaulted::linked("hostile-ctl", &recipients)?;
+    let ctl1 = v.fleet.ctl1();
     let python = |statements: &str| -> Result<()> {
         let line = format!(
             "systemctl stop tenure-controller && python3 -c \"import sqlite3; d=sqlite3.connect('{STATE}/controller.db'); \
@@ -164,7 +168,7 @@ fn a_controller_that_goes_back_or_withholds_changes_nothing_and_is_named() -> Re
         );
         ctl1.must(&["sh", "-c", &line]).map(drop).map_err(Into::into)
     };
-    fleet.await_reported()?;
+    v.fleet.await_reported()?;
     ctl1.must(&[
         "sh",
         "-c",
@@ -172,10 +176,16 @@ fn a_controller_that_goes_back_or_withholds_changes_nothing_and_is_named() -> Re
             "systemctl stop tenure-controller && cp -a {STATE} /root/old && systemctl start tenure-controller"
         ),
     ])?;
-    fleet.publish(&fleet.controlled().with("lists_within: 2d", "lists_within: 3d"), 2)?;
+    v.publish_as("03:30", |policy| policy.with("lists_within: 2d", "lists_within: 3d"))?;
+    let fleet = &v.fleet;
     wait_for("version 2", SOON, || {
         fleet.agent_json(&["status"]).is_ok_and(|s| s["board"]["policy"]["version"] == 2)
     })?;
+    let of_vault = || -> Result<Value> {
+        let status = fleet.vault1.exec(&["tenure-vault", "status", "--json"])?;
+        Ok(serde_json::from_str::<Value>(&status.stdout)?["version"].clone())
+    };
+    wait_for("version 2 at the vault", SOON, || of_vault().is_ok_and(|version| version == 2))?;
     let ruleset = fleet.web1.must(&["nft", "-s", "list", "ruleset"])?;
     let told = |word: &str| {
         let notices = || fleet.link()["notices"].to_string();
@@ -185,12 +195,16 @@ fn a_controller_that_goes_back_or_withholds_changes_nothing_and_is_named() -> Re
 
     // It comes back with what it had before version 2: the policy is refused, the records are sent again.
     ctl1.must(&["sh", "-c", &format!("systemctl stop tenure-controller && rm -rf {STATE}/* && cp -a /root/old/. {STATE}/ && systemctl start tenure-controller")])?;
-    told("version 1 was offered, and version 2 has already been taken")?;
+    let refused = "version 1 was offered, and version 2 has already been taken";
+    told(refused)?;
+    told_by_vault(&v, "policy_refused", refused)?;
     fleet.await_reported()?;
 
     // It has no policy at all.
     python("d.execute('DELETE FROM policy'); d.execute('DELETE FROM settings'); d.commit()")?;
     told("has no policy")?;
+    told_by_vault(&v, "policy_withheld", "has no policy")?;
+    assert_eq!(of_vault()?, 2, "the vault goes on with what it took");
     let status = fleet.agent_json(&["status"])?;
     assert_eq!(status["board"]["policy"]["version"], 2, "{status:#}");
     assert_eq!(fleet.web1.must(&["nft", "-s", "list", "ruleset"])?, ruleset, "nothing changed");
@@ -206,6 +220,24 @@ fn a_controller_that_goes_back_or_withholds_changes_nothing_and_is_named() -> Re
         assert_ne!(held.trim(), "0", "{event} is in the host's own chain");
     }
     Ok(())
+}
+
+/// Waits until the vault's own chain has an event whose facts say so.
+fn told_by_vault(v: &Vaulted, event: &str, words: &str) -> Result<()> {
+    let is = |line: &str| -> Result<bool> {
+        let line = ExportLine::parse(line.as_bytes())?;
+        let about = matches!(&line.unverified()?.about, About::Event(name) if name.as_str() == event);
+        let facts = line.payload.map(|facts| String::from_utf8_lossy(facts.bytes()).into_owned());
+        Ok(about && facts.is_some_and(|facts| facts.contains(words)))
+    };
+    let held = || -> Result<bool> {
+        let chain = v.fleet.own_chain("vault1", "vault")?;
+        Ok(chain.iter().any(|(_, _, line)| is(line).unwrap_or_default()))
+    };
+    let told = wait_for(&format!("{event} in the vault's own chain"), Duration::from_secs(120), || {
+        held().unwrap_or_default()
+    });
+    told.map(drop).map_err(|why| format!("{why}\n{}", v.journals()).into())
 }
 
 /// Counts the records about an event in an exported chain.
