@@ -14,7 +14,15 @@ fn a_signed_policy_is_verified_enforced_and_survives_a_restart() -> Result<()> {
     fleet.web1.must(&["systemctl", "restart", "tenure-agent"])?;
     fleet.await_rest()?;
     assert_eq!(fleet.agent_json(&["status"])?["board"]["policy"]["version"], 1, "what was taken is kept");
-    Ok(())
+
+    // There is one agent on a host: another one is told who it is, and ends.
+    let agent = || fleet.web1.must(&["systemctl", "show", "-P", "MainPID", "tenure-agent"]);
+    let one = agent()?;
+    let second = fleet.web1.exec(&["timeout", "20", "tenure-agent", "run"])?;
+    let holder = format!("is held by process {} (tenure-agent)", one.trim());
+    assert!(second.status == 1 && second.stderr.contains(&holder), "{holder}: {second:?}");
+    assert_eq!(agent()?, one, "the first goes on");
+    fleet.await_rest()
 }
 
 #[test]
