@@ -39,6 +39,7 @@ fn a_pending_security_update_is_found_and_gone_when_it_is_installed() -> Result<
         .await_area("patch", "no pending update", |a| a["verdict"] == "compliant" && !seen("lab-notes"))
         .map_err(|why| format!("{why}: {:#?}", findings(&fleet)))?;
 
+    assert!(!seen("reboot"), "nothing asks for one yet: {:#?}", findings(&fleet));
     fleet.web1.put("/run/reboot-required", b"*** System restart required ***\n", "644")?;
     fleet.agent(&["apply"])?;
     fleet.await_area("patch", "a needed reboot", |_| seen("reboot")).map(drop)

@@ -94,7 +94,7 @@ fn forged_replayed_foreign_and_older_policies_are_refused_and_change_nothing() -
         ])?;
         fleet.deliver()
     })?;
-    refused("another machine's bundle", &["web1"], &|| {
+    refused("another machine's bundle", &["it is for the host web2, and this is web1"], &|| {
         let two = fleet.usual().with(
             "hosts:\n",
             "hosts:\n  web2: { profiles: [web], addresses: [198.51.100.12], \
