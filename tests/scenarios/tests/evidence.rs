@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tenure_scenarios::operator::DESK;
 use tenure_scenarios::{Fleet, Result, all_held};
-use tenure_trust::record::{About, ExportLine};
+use tenure_trust::record::{About, ExportLine, VerdictTag};
 
 /// Exports web1's chain and carries it with the public key to the operator's desk.
 fn export(fleet: &Fleet, name: &str) -> Result<Vec<String>> {
@@ -25,7 +25,8 @@ fn a_whole_chain_verifies_and_a_planted_change_is_named() -> Result<()> {
         fleet.await_rest()?;
     }
     let lines = export(&fleet, "chain")?;
-    assert!(lines.len() > 4, "{} lines", lines.len());
+    restored_flushes_stand_in_it(&lines)?;
+    no_person_stands_in_it(&fleet, &lines)?;
     let whole = fleet.tenure(&["verify", "chain", "--key", "web1.pub"])?;
     assert!(whole.ok() && whole.stdout.contains("whole"), "{}", whole.said());
 
@@ -66,6 +67,56 @@ fn a_whole_chain_verifies_and_a_planted_change_is_named() -> Result<()> {
     let foreign = fleet.tenure(&["verify", "chain", "--key", "other.pub"])?;
     assert_eq!(foreign.status, 1, "{}", foreign.said());
     Ok(())
+}
+
+/// Of the three flushes at least one has a record of its own (the others may have come before it was written): what was
+/// mended, when, and by which process.
+fn restored_flushes_stand_in_it(lines: &[String]) -> Result<()> {
+    let mut seen = Vec::new();
+    for line in &lines[1..] {
+        let line = ExportLine::parse(line.as_bytes())?;
+        let record = line.unverified()?;
+        if matches!(&record.about, About::Area(area) if area.as_str() == "firewall") {
+            let payload = line.payload.as_ref().ok_or("a record without its payload")?;
+            let report: Value = serde_json::from_slice(payload.bytes())?;
+            seen.push((record.verdict, report["mended"].clone()));
+        }
+    }
+    let flushed = |mended: &Value| {
+        mended.as_array().into_iter().flatten().any(|finding| {
+            finding["by"]["comm"] == "nft"
+                && finding["by"]["pid"].as_u64().is_some_and(|pid| pid > 1)
+                && !finding["at"].is_null()
+        })
+    };
+    let told =
+        seen.iter().any(|(verdict, mended)| *verdict == Some(VerdictTag::Remediated) && flushed(mended));
+    assert!(told, "no record says who flushed the ruleset: {seen:#?}");
+    Ok(())
+}
+
+/// The chain has commitments: what may have to be deleted, names, accounts, addresses and keys, stands in the payloads alone.
+fn no_person_stands_in_it(fleet: &Fleet, lines: &[String]) -> Result<()> {
+    let print =
+        fleet.office.must(&["ssh-keygen", "-lf", &format!("{}.pub", tenure_scenarios::fleet::MARIT)])?;
+    let print = print.split_whitespace().nth(1).ok_or("ssh-keygen shows no fingerprint")?;
+    let (mut records, mut payloads) = (String::new(), String::new());
+    for line in &lines[1..] {
+        let line = ExportLine::parse(line.as_bytes())?;
+        records += &serde_json::to_string(&line.unverified()?)?;
+        let payload = line.payload.as_ref().ok_or("a record without its payload")?;
+        payloads += std::str::from_utf8(payload.bytes())?;
+    }
+    let mut wrong = Vec::new();
+    for word in ["marit", "admin", "203.0.113.9", "2001:db8:10::9", print] {
+        if records.contains(word) {
+            wrong.push(format!("{word} stands in the chain itself"));
+        }
+        if !payloads.contains(word) {
+            wrong.push(format!("{word} stands in no payload: its absence would prove nothing"));
+        }
+    }
+    all_held("no personal data in the chain", &wrong)
 }
 
 #[test]

@@ -83,6 +83,27 @@ fn key_and_head_survive_a_restart() {
 }
 
 #[test]
+fn the_same_facts_twice_are_two_commitments() {
+    let state = state();
+    let mut store = open(state.path());
+    for _ in 0..2 {
+        store.append(draft(), br#"{"who":"marit"}"#.to_vec()).unwrap();
+    }
+    let text = exported(state.path(), 1, None);
+    // The first line is the header.
+    let lines: Vec<_> =
+        text.lines().skip(1).map(|line| ExportLine::parse(line.as_bytes()).unwrap()).collect();
+    let [first, second] = &lines[..] else { panic!("{text}") };
+    let payloads = [first, second].map(|line| line.payload.clone().unwrap());
+    assert_eq!(payloads[0].bytes(), payloads[1].bytes());
+    assert_ne!(payloads[0].salt(), payloads[1].salt());
+    let commitments = [first, second].map(|line| line.unverified().unwrap().payload);
+    assert_ne!(commitments[0], commitments[1], "who knows the facts must not find them in the chain");
+    assert!(payloads[0].opens(&commitments[0]) && payloads[1].opens(&commitments[1]));
+    assert!(!payloads[0].opens(&commitments[1]));
+}
+
+#[test]
 fn the_secret_is_roots_alone_and_a_readable_one_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let state = state();
