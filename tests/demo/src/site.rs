@@ -2,19 +2,17 @@
 //! people who manage, the programs in their places.
 
 use tenure_lab::Options;
-use tenure_scenarios::fleet::UPDATE_DAYS;
-use tenure_scenarios::{Fleet, Result, controller, programs, role};
+use tenure_scenarios::fleet::{PACKAGES, UPDATE_DAYS};
+use tenure_scenarios::{Fleet, Result, controller, programs};
 
 use crate::local::{self, STORE};
 
-/// Debian packages beside the lab's usual ones.
-const PACKAGES: [&str; 3] = [role::PACKAGE, "postgresql", "restic"];
 /// Rows of the client's table.
 pub(crate) const ROWS: u32 = 4000;
 
-/// Brings the hosts up in a lab called `name`.
-pub(crate) fn up(name: &str) -> Result<Fleet> {
-    let options = Options { packages: PACKAGES.map(str::to_owned).to_vec(), keep: true };
+/// Brings the hosts up in a lab called `name`, which stays if it is to be kept.
+pub(crate) fn up(name: &str, keep: bool) -> Result<Fleet> {
+    let options = Options { packages: PACKAGES.map(str::to_owned).to_vec(), keep };
     let fleet = Fleet::up_with(name, &controller::HOSTS, &options)?;
     local::prepare(&fleet)?;
     platform(&fleet)?;

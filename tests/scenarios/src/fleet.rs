@@ -5,6 +5,8 @@ use tenure_lab::{Family, Host, Lab, Login, Options, SshAs};
 use crate::clients::{LISTENER, listener_unit};
 use crate::{Result, programs};
 
+/// Debian packages of hosts that run the role, dump and restore, beside the lab's usual ones: one root image for all of them.
+pub const PACKAGES: [&str; 3] = ["ansible-core", "postgresql", "restic"];
 /// Names and addresses, as the policies of examples and scenarios write them.
 pub const HOSTS: [&str; 4] = [
     "web1=198.51.100.11,2001:db8:1::11",

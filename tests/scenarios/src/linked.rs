@@ -9,7 +9,7 @@ use crate::agent::SOON;
 use crate::clock::{all_ahead, program_ahead};
 use crate::controller::HOSTS;
 use crate::copies;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, PACKAGES};
 use crate::vaulted::{self, STORE, Vaulted};
 use crate::{Policy, Result, programs};
 
@@ -51,7 +51,7 @@ impl Vaulted {
     /// # Errors
     /// As [`Vaulted::linked`].
     pub fn linked_on(topic: &str, recipients: &[String], disk: Option<u32>) -> Result<Self> {
-        let options = Options { packages: vec!["postgresql".into(), "restic".into()], keep: false };
+        let options = Options { packages: PACKAGES.map(str::to_owned).to_vec(), keep: false };
         let fleet = Fleet::up_with(&format!("{topic}-{}", std::process::id()), &HOSTS, &options)?;
         vaulted::data(&fleet)?;
         fleet.make_chief()?;

@@ -7,8 +7,6 @@ use tenure_lab::{Output, repository};
 use crate::operator::DESK;
 use crate::{Fleet, Result, programs};
 
-/// The package that hosts need which run it.
-pub const PACKAGE: &str = "ansible-core";
 const FOLDER: &str = "/root/ansible";
 
 impl Fleet {

@@ -10,7 +10,7 @@ use tenure_trust::MachineRole;
 use crate::admissions::{self, Machine};
 use crate::agent::SOON;
 use crate::copies::{self, AMSTERDAM};
-use crate::fleet::{Fleet, HOSTS};
+use crate::fleet::{Fleet, HOSTS, PACKAGES};
 use crate::operator::{DESK, DROP, ROOT};
 use crate::{Policy, Result, clock};
 
@@ -95,7 +95,7 @@ impl Vaulted {
     /// # Errors
     /// When anything of that cannot be made.
     pub fn up(topic: &str, recipients: &[String], disk: Option<u32>) -> Result<Self> {
-        let options = Options { packages: vec!["postgresql".into(), "restic".into()], keep: false };
+        let options = Options { packages: PACKAGES.map(str::to_owned).to_vec(), keep: false };
         let fleet = Fleet::up_with(&format!("{topic}-{}", std::process::id()), &HOSTS, &options)?;
         data(&fleet)?;
         fleet.make_operator("marit", "lab")?;

@@ -3,14 +3,13 @@
 
 use tenure_lab::{Options, wait_for};
 use tenure_scenarios::agent::SOON;
-use tenure_scenarios::fleet::HOSTS;
+use tenure_scenarios::fleet::{HOSTS, PACKAGES};
 use tenure_scenarios::operator::{DESK, ROOT};
-use tenure_scenarios::role::PACKAGE;
 use tenure_scenarios::{Fleet, Result};
 
 #[test]
 fn the_role_places_starts_and_changes_nothing_twice() -> Result<()> {
-    let options = Options { packages: vec![PACKAGE.into()], keep: false };
+    let options = Options { packages: PACKAGES.map(str::to_owned).to_vec(), keep: false };
     let fleet = Fleet::up_with(&format!("ansible{}", std::process::id() % 1000), &HOSTS, &options)?;
     fleet.make_operator("marit", "lab")?;
     fleet.sign("marit", &fleet.usual(), 1)?;

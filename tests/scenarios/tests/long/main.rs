@@ -4,6 +4,7 @@ mod ansible;
 mod backup;
 mod backup_faults;
 mod clear;
+mod demo;
 mod killed;
 mod lies;
 mod linked;
