@@ -12,10 +12,9 @@ use crate::ssh_servers::{self, SSH, SshServer};
 
 /// Ends of this host that are asked about for one account and address.
 const ENDS_LIMIT: usize = 16;
-/// Questions in all about networks beyond the first of each account and family.
-const MORE_NETWORKS: usize = 400;
-/// Questions in all about ends beyond the first for each account and address.
-const MORE_ENDS: usize = 400;
+/// Questions in all about networks beyond the first of each account and family, and, with what is left of them, about ends
+/// beyond the first for each account and address.
+const MORE: usize = 400;
 
 /// One question to sshd.
 pub(super) struct Question<'a> {
@@ -68,29 +67,25 @@ pub(super) fn questions<'a>(
     logins: &[Login],
     ends: &Ends,
 ) -> (Vec<Question<'a>>, Option<NonZeroU32>) {
-    let (mut networks, mut more, mut left_out) = (MORE_NETWORKS, MORE_ENDS, 0);
-    let mut questions = Vec::new();
+    let (mut more, mut left_out) = (MORE, 0);
+    let mut from: Vec<(&str, IpAddr, bool)> = Vec::new();
     for account in accounts {
         let nets = nets(logins, account);
         let (first, further) = listed(&nets);
-        let taken = further.len().min(networks);
-        networks -= taken;
+        let taken = further.len().min(more);
+        more -= taken;
         left_out += further.len() - taken;
-        let listed = first.into_iter().chain(further.into_iter().take(taken)).map(|addr| (addr, true));
-        let from: Vec<(IpAddr, bool)> = listed.chain(strangers(&nets).map(|addr| (addr, false))).collect();
-        for (addr, listed) in from {
-            let here = ends.facing(addr);
-            let asked = here.len().min(1 + more);
-            more -= asked.saturating_sub(1);
-            let question = |(local, port): &(IpAddr, u16)| Question {
-                account,
-                addr,
-                listed,
-                local: *local,
-                port: *port,
-            };
-            questions.extend(here.iter().take(asked).map(question));
-        }
+        let listed = first.into_iter().chain(further.into_iter().take(taken));
+        from.extend(listed.map(|addr| (account, addr, true)));
+        from.extend(strangers(&nets).map(|addr| (account, addr, false)));
+    }
+    let mut questions = Vec::new();
+    for (account, addr, listed) in from {
+        let here = ends.facing(addr);
+        let asked = here.len().min(1 + more);
+        more -= asked.saturating_sub(1);
+        let at = here.iter().take(asked);
+        questions.extend(at.map(|&(local, port)| Question { account, addr, listed, local, port }));
     }
     (questions, NonZeroU32::new(u32::try_from(left_out).unwrap_or(u32::MAX)))
 }
@@ -170,19 +165,23 @@ mod tests {
     fn questions_are_bounded_and_what_is_left_out_is_counted() {
         let nets: Vec<String> = (0..=255).map(|n| format!("10.{n}.0.0/16")).collect();
         let nets: Vec<&str> = nets.iter().map(String::as_str).collect();
-        let accounts = ["one", "two", "three"];
-        let logins = accounts.map(|account| login("marit", account, MARIT, &nets, None));
+        let names: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
+        let of = |nets: &[&str]| names.iter().map(|name| login("marit", name, MARIT, nets, None)).collect();
+        let (many, few): (Vec<Login>, Vec<Login>) = (of(&nets), of(&nets[..1]));
         let own: Vec<IpAddr> = (1..=40).map(|n| v4([198, 51, 100, n])).collect();
-        for (asked_for, count) in [(false, 3 * 3 + MORE_NETWORKS), (true, 3 * 3 + MORE_NETWORKS + MORE_ENDS)]
-        {
-            let (questions, left_out) =
-                questions(accounts.into_iter(), &logins, &Ends::of(asked_for, &[], &own));
-            assert_eq!(questions.len(), count);
-            assert_eq!(left_out.map(NonZeroU32::get), Some(3 * 255 - 400));
-            for account in accounts {
-                let of =
-                    |listed| questions.iter().filter(move |q| q.account == account && q.listed == listed);
-                assert!(of(true).count() >= 1 && of(false).count() >= 2, "{account}");
+        let least = 20 * 3;
+        for (logins, asked_for, count, told) in [
+            (&few, false, least, None),
+            (&few, true, least + MORE, None),
+            (&many, false, least + MORE, Some(20 * 255 - 400)),
+            (&many, true, least + MORE, Some(20 * 255 - 400)),
+        ] {
+            let names = names.iter().map(String::as_str);
+            let (questions, left_out) = questions(names.clone(), logins, &Ends::of(asked_for, &[], &own));
+            assert_eq!((questions.len(), left_out.map(NonZeroU32::get)), (count, told));
+            for name in names {
+                let asked = |listed| questions.iter().any(|q| q.account == name && q.listed == listed);
+                assert!(asked(true) && asked(false), "{name}");
             }
         }
     }
