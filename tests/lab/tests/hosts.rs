@@ -1,4 +1,4 @@
-//! The lab itself: hosts are apart, real, and cannot reach the machine's clock.
+//! The lab itself: hosts are apart, real, and reach neither the machine's clock nor its network and firewall.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use tenure_lab::{Family, Host, Lab, Login, SshAs, run, wait_for};
 
 #[test]
 fn hosts_are_real_and_apart() {
+    let untouched = machine();
     let lab = Lab::up("lab", &["web1", "office=203.0.113.9,2001:db8:10::9"]).expect("the lab starts");
     let (web1, office) = (lab.host("web1"), lab.host("office"));
 
@@ -28,6 +29,46 @@ fn hosts_are_real_and_apart() {
     web1.put("/etc/lab/file", b"text\n", "640").expect("put");
     assert_eq!(web1.get("/etc/lab/file").expect("get"), "text\n");
     assert_eq!(web1.must(&["stat", "-c", "%a %U", "/etc/lab/file"]).expect("stat").trim(), "640 root");
+
+    for change in [
+        "nft flush ruleset",
+        "nft add table inet theirs",
+        "ip link add docker0 type bridge",
+        "ip addr add 10.99.0.1/24 dev eth0",
+        "ip route add 10.98.0.0/16 dev eth0",
+        "sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+    ] {
+        web1.must(&["sh", "-c", change]).expect("a host's network is its own");
+    }
+    assert_eq!(machine(), untouched, "while a lab is up");
+    lab.down().expect("down");
+    assert_eq!(machine(), untouched, "after it");
+}
+
+/// The machine's own firewall, interfaces with their addresses, routes, and whether it passes packets on; without what
+/// counts or runs out. Labs that come and go beside are in namespaces too: none is left out here.
+fn machine() -> Vec<String> {
+    let said = |argv: &[&str]| {
+        let output = run(argv, 20).expect("it starts");
+        assert!(output.ok(), "{argv:?}: {}", output.said());
+        output.stdout
+    };
+    let mut seen: Vec<String> = said(&["nft", "-s", "list", "ruleset"]).lines().map(str::to_owned).collect();
+    for link in said(&["ip", "-br", "addr"]).lines() {
+        let mut words: Vec<&str> = link.split_whitespace().collect();
+        // Up or down is the cable's.
+        words.remove(1);
+        seen.push(words.join(" "));
+    }
+    for family in ["-4", "-6"] {
+        let routes = said(&["ip", family, "route", "show", "table", "all"]);
+        seen.extend(routes.lines().filter_map(|route| Some(route.split(" expires ").next()?.to_owned())));
+    }
+    for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let path = format!("/proc/sys/net/{switch}");
+        seen.push(format!("{switch} {}", std::fs::read_to_string(path).unwrap_or_default()));
+    }
+    seen
 }
 
 #[test]
