@@ -102,7 +102,9 @@ fn a_machine_key_is_bound_to_its_command_and_a_login_that_ended_is_gone() -> Res
             "tests:\n  - { login: deploy-bot, from: 198.51.100.7, to: web1, as: deploy, expect: accept }\n  \
              - { login: deploy-bot, from: 192.0.2.77, to: web1, as: deploy, expect: drop }\n",
         );
+    fleet.web1.must(&["ip", "link", "add", "docker0", "type", "bridge"])?;
     fleet.enforce(&policy)?;
+    beside_a_container_engine(&fleet)?;
     let wrong: Vec<String> = Family::BOTH
         .into_iter()
         .filter_map(|family| {
@@ -122,12 +124,14 @@ fn a_machine_key_is_bound_to_its_command_and_a_login_that_ended_is_gone() -> Res
     all_held("a machine key runs its one command, whatever is asked", &wrong)?;
 
     let yesterday = fleet.office.must(&["date", "-d", "yesterday", "+%F"])?;
+    // With the same policy comes a login as an account that nobody has made.
     let ended = policy
         .with(
             &format!("from: [archive], until: \"{}\"", fleet.until),
             &format!("from: [archive], until: \"{}\"", yesterday.trim()),
         )
-        .with("as: deploy, expect: accept", "as: deploy, expect: drop");
+        .with("as: deploy, expect: accept", "as: deploy, expect: drop")
+        .with("{ who: [ops], as: admin }", "{ who: [ops], as: admin }, { who: [ops], as: ghost }");
     fleet.place_set(&ended)?;
     let gone = tenure_lab::wait_for("the end of the login", tenure_scenarios::agent::SOON, || {
         let area = fleet.area("ssh_access");
@@ -141,5 +145,53 @@ fn a_machine_key_is_bound_to_its_command_and_a_login_that_ended_is_gone() -> Res
     let status = fleet.agent_json(&["status"])?;
     assert!(status["board"]["policy_fault"].is_null(), "it was taken, not refused: {status:#}");
     assert!(fleet.login(&fleet.office, SshAs::Key(MARIT), Family::V4)?.is_in(), "the other login lasts");
+    accounts_must_exist(&fleet)
+}
+
+/// The bridges are the engine's: what passes through is left to it and that is said; what comes in and goes out is not.
+fn beside_a_container_engine(fleet: &Fleet) -> Result<()> {
+    let Fleet { web1, vault1, stranger, .. } = fleet;
+    let area = fleet.area("firewall");
+    let mut told = area["findings"].as_array().into_iter().flatten();
+    let told =
+        told.any(|f| f["kind"] == "forward-not-enforced" && f["what"].to_string().contains("(docker0)"));
+    assert!(told && area["verdict"] != "drifted", "{area:#}");
+    let chains = web1.must(&["nft", "list", "chains", "inet"])?;
+    let hooks: Vec<&str> =
+        chains.lines().filter_map(|l| l.split(" hook ").nth(1)?.split(' ').next()).collect();
+    assert_eq!(hooks, ["prerouting", "input", "output"], "{chains}");
+    let line = |from, to, port, meets| Expect { from, user: "root", to, port, meets };
+    let wrong = differences(&[
+        line(stranger, web1, 443, Reach::Answers),
+        line(stranger, web1, 5432, Reach::Silent),
+        line(stranger, web1, 9000, Reach::Silent),
+        line(web1, vault1, 8443, Reach::Answers),
+        line(web1, stranger, 25, Reach::Refused),
+    ]);
+    all_held("beside a container engine", &wrong)
+}
+
+/// Tenure makes no account: a login waits for it, is named, and lets nobody in.
+fn accounts_must_exist(fleet: &Fleet) -> Result<()> {
+    let Fleet { web1, office, .. } = fleet;
+    let missing = |area: &serde_json::Value| {
+        let mut all = area["findings"].as_array().into_iter().flatten();
+        area["verdict"] == "drifted" && all.any(|f| f["kind"] == "account-missing" && f["place"] == "ghost")
+    };
+    fleet.await_area("ssh_access", "the account named as missing", missing)?;
+    assert!(!web1.exec(&["test", "-e", "/etc/ssh/tenure/keys/ghost"])?.ok(), "its keys wait");
+    for family in Family::BOTH {
+        let login = office.ssh(web1, "ghost", SshAs::Key(MARIT), family)?;
+        assert!(!login.is_in(), "{family:?}: {login:?}");
+    }
+    assert!(!web1.exec(&["id", "ghost"])?.ok(), "nobody has made it");
+    web1.must(&["useradd", "-m", "-s", "/bin/bash", "ghost"])?;
+    fleet.await_area("ssh_access", "the account's login", |area| {
+        matches!(area["verdict"].as_str(), Some("compliant" | "remediated"))
+    })?;
+    for family in Family::BOTH {
+        let login = office.ssh(web1, "ghost", SshAs::Key(MARIT), family)?;
+        assert!(login.is_in(), "{family:?}: {login:?}");
+    }
     Ok(())
 }
