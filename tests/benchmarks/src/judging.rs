@@ -4,14 +4,20 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp, ToSpan};
+use tenure_areas::area::AreaSpec;
+use tenure_areas::backup::facts::{Facts, SealFact, Since, SlotFact, SlotState};
+use tenure_areas::fake::FakeHost;
+use tenure_areas::firewall::{Firewall, state};
+use tenure_areas::pass::{Report, Verdict, pass};
+use tenure_areas::ssh_access::SshAccess;
 use tenure_lab::Stopwatch;
-use tenure_obligations::input::{Content, HostBackups, HostSeal, HostSlot, HostSlotState};
+use tenure_obligations::input::Content;
 use tenure_obligations::view::Judgement;
 use tenure_obligations::{Input, Newest, RecordRef, Reported, judge};
 use tenure_policy::bundles::{DutyBook, PromiseDuty, SeriesSection, VaultPolicy};
 use tenure_policy::calendar::Zone;
 use tenure_policy::duties::DUTIES;
-use tenure_policy::resolved::HostPolicy;
+use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_scenarios::Result;
 use tenure_trust::vault_wire::{GenerationFacts, GenerationState, SealedSlot, SeriesFacts, VaultFacts};
 use tenure_trust::{
@@ -76,6 +82,8 @@ impl Fleet {
             machines: BTreeMap::new(),
         };
         (book.machines, book.tenants) = (BTreeMap::new(), BTreeMap::new());
+        // What a host of this policy says of itself, from passes of the areas themselves.
+        let kept = [firewall(&template)?, ssh_access(&template)?];
         let mut held = Vec::new();
         for number in 0..hosts {
             let name = HostName::new(format!("web{number}"))?;
@@ -93,8 +101,10 @@ impl Fleet {
             }
             let (slots, series) = slots(&own.series, &zone, now);
             held.extend(series);
+            fleet
+                .machines
+                .insert((name.clone(), MachineRole::Host), host(&name, &own.series, slots, &kept, now)?);
             policy.backup = Some(own);
-            fleet.machines.insert((name.clone(), MachineRole::Host), host(&name, slots, now)?);
             fleet.hosts.insert(name.clone(), policy);
             book.machines.insert(name.clone(), machine.clone());
             for owner in owners {
@@ -164,7 +174,7 @@ fn promises(host: &HostName) -> Vec<PromiseDuty> {
 }
 
 /// A week of slots as the host tells them, newest first and no more than it may, and as the vault holds them.
-fn slots(sections: &[SeriesSection], zone: &Zone, now: Timestamp) -> (Vec<HostSlot>, Vec<SeriesFacts>) {
+fn slots(sections: &[SeriesSection], zone: &Zone, now: Timestamp) -> (Vec<SlotFact>, Vec<SeriesFacts>) {
     let today = zone.date_of(now);
     let (mut told, mut held) = (Vec::new(), Vec::new());
     for section in sections {
@@ -178,8 +188,16 @@ fn slots(sections: &[SeriesSection], zone: &Zone, now: Timestamp) -> (Vec<HostSl
                     continue;
                 }
                 let hash = Hash::of(slot.to_string().as_bytes());
-                let seal = HostSeal { seal: hash, snapshot: hash, root: hash, at: now, unreadable: 0 };
-                told.push(HostSlot { slot: slot.clone(), state: HostSlotState::Sealed(seal) });
+                let seal = SealFact {
+                    seal: hash,
+                    snapshot: hash,
+                    root: hash,
+                    receipt: hash,
+                    generation: GenerationId { date, number: 1 },
+                    at: now,
+                    unreadable: 0,
+                };
+                told.push(SlotFact { slot: slot.clone(), at: now, state: SlotState::Sealed(seal), tries: 1 });
                 sealed.push(SealedSlot {
                     slot,
                     seal: hash,
@@ -213,17 +231,26 @@ fn slots(sections: &[SeriesSection], zone: &Zone, now: Timestamp) -> (Vec<HostSl
     (told, held)
 }
 
-/// A host that reports its software and its backups.
-fn host(name: &HostName, slots: Vec<HostSlot>, now: Timestamp) -> Result<Reported> {
-    let backups = HostBackups {
+/// A host that reports every area, in the areas' own forms.
+fn host(
+    name: &HostName,
+    sections: &[SeriesSection],
+    slots: Vec<SlotFact>,
+    kept: &[Report; 2],
+    now: Timestamp,
+) -> Result<Reported> {
+    let month = now.checked_sub(SignedDuration::from_hours(24 * 30))?;
+    let since = |one: &SeriesSection| Since { series: one.series.clone(), since: month };
+    let backups = Facts {
         slots,
+        since: sections.iter().map(since).collect(),
         machine: Some(Hash::of(name.as_str().as_bytes())),
         boot: Some(Hash::of(format!("boot of {name}").as_bytes())),
-        ..HostBackups::default()
+        ..Facts::default()
     };
     let report = |area: &str, facts: serde_json::Value| -> Result<Vec<u8>> {
         let text = serde_json::json!({
-            "area": area, "mode": "observe", "observed_at": now, "verdict": "compliant", "facts": facts,
+            "area": area, "mode": "enforce", "observed_at": now, "verdict": "compliant", "facts": facts,
             "plan": null, "findings": [], "mended": [], "done": [], "pending": null, "refusal": null,
             "unknown": null,
         });
@@ -237,7 +264,52 @@ fn host(name: &HostName, slots: Vec<HostSlot>, now: Timestamp) -> Result<Reporte
     let role = MachineRole::Host;
     let patch = newest(name, role, 1, content(report("patch", patch)?), now);
     let backup = newest(name, role, 2, content(report("backup", serde_json::to_value(&backups)?)?), now);
-    reported(now, [("patch", patch), ("backup", backup)])
+    let [firewall, ssh_access] = kept;
+    let firewall = newest(name, role, 3, content(serde_json::to_vec(firewall)?), now);
+    let ssh_access = newest(name, role, 4, content(serde_json::to_vec(ssh_access)?), now);
+    reported(now, [("patch", patch), ("backup", backup), ("firewall", firewall), ("ssh_access", ssh_access)])
+}
+
+/// A firewall that was tried and confirmed.
+fn firewall(policy: &HostPolicy) -> Result<Report> {
+    let fake = FakeHost::debian();
+    let passwd = "root:x:0:0:root:/root:/bin/bash\n_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n\
+                  admin:x:1000:1000::/home/admin:/bin/bash\n";
+    fake.write_as("/etc/passwd", passwd, 0, 0o644);
+    let section = policy.firewall.as_ref().ok_or("the example's web1 has no firewall")?;
+    for _ in 0..12 {
+        let desired = Firewall::desired(section);
+        let report = pass::<Firewall>(&desired, Mode::Enforce, &fake, &fake, &|| fake.now());
+        if report.verdict == Verdict::Compliant {
+            return Ok(report);
+        }
+        fake.advance_ms(1000);
+        if let Some(bytes) = fake.content(state::TRIAL)
+            && let state::Kept::Some(trial) = state::parse::<state::Trial>(&bytes)
+        {
+            let (number, hash) = (trial.new.number, trial.new.hash);
+            let request = state::ConfirmRequest { number, hash, by: "marit".into(), at: fake.now().wall };
+            fake.write_as(state::CONFIRM, serde_json::to_vec(&request)?, 0, 0o600);
+        }
+    }
+    Err("the fake host's firewall does not come to rest".into())
+}
+
+/// Logins as the policy says, after somebody logged in during the trial.
+fn ssh_access(policy: &HostPolicy) -> Result<Report> {
+    let fake = FakeHost::debian();
+    let section = policy.ssh_access.as_ref().ok_or("the example's web1 has no logins")?;
+    let desired = SshAccess::desired(section);
+    let key = section.logins.first().and_then(|login| login.keys.first()).ok_or("nobody logs in to web1")?;
+    for _ in 0..8 {
+        let report = pass::<SshAccess>(&desired, Mode::Enforce, &fake, &fake, &|| fake.now());
+        if report.verdict == Verdict::Compliant {
+            return Ok(report);
+        }
+        fake.advance_ms(1000);
+        fake.log_in("admin", key, "203.0.113.9");
+    }
+    Err("the fake host's logins do not come to rest".into())
 }
 
 fn newest(host: &HostName, role: MachineRole, seq: u64, content: Content, now: Timestamp) -> Newest {
@@ -273,6 +345,17 @@ mod tests {
         let now: Timestamp = "2026-11-22T13:03:00Z".parse().expect("a time");
         let fleet = Fleet::new(2, now).expect("the example serves as a template");
         assert_eq!(fleet.book.tenants.len(), 2 * TENANTS_A_HOST);
-        fleet.judge(now).expect("each tenant's duties are judged");
+        let judgement = fleet.judge(now).expect("each tenant's duties are judged");
+        let unknown = |area: &str| {
+            judgement
+                .obligations
+                .iter()
+                .filter(|one| one.duty.contains(area))
+                .all(|one| one.state.word() == "unknown")
+        };
+        assert!(
+            !unknown("backup.server") && !unknown("access") && !unknown("patch"),
+            "facts are in the areas' own forms"
+        );
     }
 }
