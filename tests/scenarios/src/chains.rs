@@ -1,6 +1,7 @@
 //! A machine's chain from both sides: as it wrote it, and as the controller holds it.
 
-use tenure_trust::ExportLine;
+use serde_json::Value;
+use tenure_trust::{About, ExportLine};
 
 use crate::Result;
 use crate::controller::STATE;
@@ -77,6 +78,22 @@ impl Fleet {
         );
         Ok(self.ctl1().must(&["python3", "-c", &ask, question])?.trim().to_owned())
     }
+}
+
+/// The payloads of the events of this name among records, in their order.
+///
+/// # Errors
+/// When a line is no record.
+pub fn events(lines: &[Line], name: &str) -> Result<Vec<Value>> {
+    let mut found = Vec::new();
+    for (_, _, line) in lines {
+        let line = ExportLine::parse(line.as_bytes())?;
+        let About::Event(event) = line.unverified()?.about else { continue };
+        if event.as_str() == name {
+            found.push(serde_json::from_slice(line.payload.as_ref().map_or(b"null", |p| p.bytes()))?);
+        }
+    }
+    Ok(found)
 }
 
 fn program(role: &str) -> &'static str {

@@ -35,7 +35,7 @@ pub fn all_ahead(host: &Host, days: u32) -> Result<()> {
 /// When the lab fails.
 pub fn program_ahead(host: &Host, path: &str, days: u32) -> Result<()> {
     let real = format!("{path}.real");
-    host.must(&["mv", path, &real])?;
+    host.must(&["sh", "-c", "test -e \"$1\" || mv \"$0\" \"$1\"", path, &real])?;
     let ahead = format!("LD_PRELOAD={FAKETIME} FAKETIME=+{days}d FAKETIME_DONT_FAKE_MONOTONIC=1");
     Ok(host.put(path, format!("#!/bin/sh\nexec env {ahead} {real} \"$@\"\n").as_bytes(), "755")?)
 }

@@ -32,6 +32,14 @@ pub fn coming(host: &Host, zone: &str, seconds: u32) -> Result<String> {
     Ok(at.trim().to_owned())
 }
 
+/// Is it this many seconds after a minute of today in a zone?
+#[must_use]
+pub fn passed(host: &Host, zone: &str, at: &str, seconds: u32) -> bool {
+    let line = "test $(date +%s) -ge $(( $(date -d \"$1\" +%s) + $2 ))";
+    let words = ["env", &format!("TZ={zone}"), "sh", "-c", line, "sh", at, &seconds.to_string()];
+    host.exec(&words).is_ok_and(|output| output.ok())
+}
+
 /// A slot of the schedule that holds a copy, as the host knows it.
 #[derive(Debug, Clone)]
 pub struct Filled {

@@ -10,7 +10,7 @@ use crate::clock::{all_ahead, program_ahead};
 use crate::controller::HOSTS;
 use crate::copies;
 use crate::fleet::{Fleet, PACKAGES};
-use crate::vaulted::{self, STORE, Vaulted};
+use crate::vaulted::{self, KNOWN, PORT, STORE, VAULT, Vaulted};
 use crate::{Policy, Result, programs};
 
 /// The promises beside the nightly copy, in the tenant's words.
@@ -105,25 +105,36 @@ impl Vaulted {
         self.fleet.publish(&change(policy), self.version)
     }
 
-    /// Lets the next day come for controller, vault, hosts and marit's desk: every program of ours is started anew, with
-    /// clocks a day ahead. The vault is told to believe its clock, as a person does.
+    /// Lets days go by for controller, vault, hosts and marit's desk: every program of ours is started anew, with clocks so
+    /// many days ahead of this machine's. The vault is told to believe its clock, as a person does.
     ///
     /// # Errors
     /// When one of them does not start.
-    pub fn the_next_day(&self) -> Result<()> {
+    pub fn days_later(&self, days: u32) -> Result<()> {
         let (ctl1, Fleet { web1, vault1, .. }) = (self.fleet.ctl1(), &self.fleet);
         vault1.must(&["systemctl", "stop", "tenure-vault"])?;
         vault1.must(&["rm", "-f", "/var/lib/tenure-vault/clock.json"])?;
         for host in [&ctl1, vault1, web1] {
-            all_ahead(host, 1)?;
+            all_ahead(host, days)?;
         }
         for program in ["/usr/bin/tenure", "/usr/bin/curl"] {
-            program_ahead(&self.fleet.office, program, 1)?;
+            program_ahead(&self.fleet.office, program, days)?;
         }
         ctl1.must(&["systemctl", "restart", "tenure-controller"])?;
         vault1.must(&["systemctl", "restart", "tenure-vault", "tenure-agent"])?;
         web1.must(&["systemctl", "restart", "tenure-agent"])?;
         Ok(())
+    }
+
+    /// Shows web1's own ssh the vault's host key, as [`Vaulted::up`] does, so that stock restic can be used there.
+    ///
+    /// # Errors
+    /// When the vault does not tell it.
+    pub fn know_vault(&self) -> Result<()> {
+        let ask = ["runuser", "-u", "tenure-vault", "--", "tenure-vault", "identity", "--json"];
+        let own: Value = serde_json::from_str(&self.fleet.vault1.must(&ask)?)?;
+        let line = format!("[{VAULT}]:{PORT} {}\n", own["ssh"].as_str().unwrap_or_default());
+        Ok(self.fleet.web1.put(KNOWN, line.as_bytes(), "644")?)
     }
 
     /// `tenure NOUN --json` at marit's desk: what it shows, and its exit code.

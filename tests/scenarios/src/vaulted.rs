@@ -317,15 +317,34 @@ impl Vaulted {
         Ok(at)
     }
 
+    /// Waits until it is this many seconds after a minute of the policy's day; it comes within the next minutes.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn passed(&self, at: &str, seconds: u32) -> Result<()> {
+        let limit = RUN + RUN + Duration::from_secs(seconds.into());
+        let passed = || copies::passed(&self.fleet.web1, self.zone, at, seconds);
+        wait_for(&format!("{seconds} s after {at}"), limit, passed).map(drop).map_err(Into::into)
+    }
+
     /// Brings a policy (`renew`, `publish`) in which the nightly set's time is about to come, and waits until its slots
-    /// are filled without anybody's word.
+    /// are filled without anybody's word; gives that time.
     ///
     /// # Errors
     /// When they are not in time.
-    pub fn scheduled(&mut self, bring: impl FnOnce(&mut Self, &str) -> Result<()>) -> Result<()> {
+    pub fn scheduled(&mut self, bring: impl FnOnce(&mut Self, &str) -> Result<()>) -> Result<String> {
         let at = self.coming(bring)?;
+        self.filled(&at)?;
+        Ok(at)
+    }
+
+    /// Waits until the nightly slots of this time are filled.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub fn filled(&self, at: &str) -> Result<()> {
         let told =
-            wait_for("the nightly slots", RUN + RUN, || copies::filled(&self.fleet.web1, &at).len() == 2);
+            wait_for("the nightly slots", RUN + RUN, || copies::filled(&self.fleet.web1, at).len() == 2);
         told.map(drop).map_err(|why| format!("{why}\n{}", self.journals()).into())
     }
 }

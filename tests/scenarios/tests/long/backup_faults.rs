@@ -12,6 +12,7 @@ use tenure_scenarios::half_dump::HalfDump;
 use tenure_scenarios::vaulted::{RUN, STORE, Vaulted};
 
 use crate::runs::{JOBS, Runs, SERIES, Stop, TRIES, count, starts};
+use crate::told;
 
 const SLOW: Duration = Duration::from_secs(240);
 
@@ -72,6 +73,7 @@ fn whatever_breaks_the_last_copy_holds_and_the_next_run_succeeds() -> Result<()>
     for point in &VAULT {
         vault_killed(&mut runs, point)?;
     }
+    vault_gone(&mut runs)?;
     cable_cut(&mut runs)?;
     disk_full(&mut runs)?;
     for (series, _) in SERIES {
@@ -79,6 +81,7 @@ fn whatever_breaks_the_last_copy_holds_and_the_next_run_succeeds() -> Result<()>
     }
     let receipts = runs.nothing_lost()?;
     assert!(receipts > STEPS.len(), "{receipts} receipts");
+    told::once(&runs.v)?;
     for (step, _) in STEPS.iter().filter(|(_, after)| *after == After::FilledAWeekLater) {
         week(&mut runs, step)?;
     }
@@ -153,6 +156,7 @@ fn agent_killed(runs: &mut Runs) -> Result<()> {
     assert!(!web1.exec(&["systemctl", "is-active", "-q", "tenure-agent"])?.ok(), "{what}: it was away");
     assert_eq!(starts(&lines), 1, "{what}: {lines:#?}");
     runs.v.fleet.revive_agent()?;
+    let ended = told::sealed(&runs.v.fleet, &begun.run)?;
 
     let what = "an agent that finds a job";
     let (begun, held) = runs.stopped(Stop::Job("stored"))?;
@@ -164,6 +168,8 @@ fn agent_killed(runs: &mut Runs) -> Result<()> {
     held.go_on()?;
     let lines = runs.sealed(what, &begun)?;
     assert_eq!(starts(&lines), 1, "{what}: {lines:#?}");
+    let told = told::once(&runs.v)?;
+    assert!(told.contains(&ended), "what ended while no agent was there: {ended}: {told:#?}");
     Ok(())
 }
 
@@ -241,6 +247,22 @@ fn vault_killed(runs: &mut Runs, point: &Point) -> Result<()> {
         return runs.next(what, begun.series);
     }
     Err(format!("{what}: missed {TRIES} times").into())
+}
+
+/// The vault is killed when everything is brought, before the host has read it back: what nobody has looked at is not sealed.
+fn vault_gone(runs: &mut Runs) -> Result<()> {
+    let what = "the vault killed before the copy is read back";
+    let (begun, held) = runs.stopped(Stop::Job("stored"))?;
+    runs.v.kill_vault()?;
+    held.go_on()?;
+    let why = runs.failed(what, &begun, SLOW)?;
+    assert!(why.contains("vault") && why.contains("see to the"), "{what}: {why}");
+    let lines = runs.lines(&begun.run)?;
+    let before = lines.iter().rev().nth(1).map(|line| word(&line.step));
+    assert_eq!((before, starts(&lines)), (Some("stored"), 1), "{what}: {lines:#?}");
+    runs.v.start_vault()?;
+    runs.holds(what, begun.series)?;
+    runs.next(what, begun.series)
 }
 
 /// The cable is cut while an object comes in.

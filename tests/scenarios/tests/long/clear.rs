@@ -5,9 +5,11 @@ use age::x25519::Identity;
 use serde_json::{Value, json};
 use tenure_lab::wait_for;
 use tenure_scenarios::agent::SOON;
+use tenure_scenarios::chains::events;
 use tenure_scenarios::vaulted::Vaulted;
 use tenure_scenarios::{Result, all_held};
-use tenure_trust::{About, ExportLine};
+
+use crate::told;
 
 const NIGHTLY: &str = "backup.nightly";
 const SERIES: &str = "client/web1/nightly";
@@ -22,13 +24,13 @@ fn what_the_vault_set_aside_is_taken_by_the_order_that_the_row_names() -> Result
     let web1 = v.fleet.web1.clone();
     web1.must(&["sh", "-c", &format!("touch {UNREADABLE} && mount --bind /proc/version {UNREADABLE}")])?;
     let partial = json!({ "partial": 1 });
-    v.scheduled(Vaulted::publish)?;
+    let at = v.scheduled(Vaulted::publish)?;
     let row = v.await_duty(NIGHTLY, "overdue")?;
     assert!(says(&row, &partial), "{row:#}");
 
     // The next day's copy is whole; with it the day before is over, of which every copy lacks a file.
     web1.must(&["umount", UNREADABLE])?;
-    v.the_next_day()?;
+    v.days_later(1)?;
     let mut row = Value::Null;
     wait_for("the copy that was set aside, in its row", SOON * 4, || {
         row = v.duty(NIGHTLY);
@@ -59,7 +61,38 @@ fn what_the_vault_set_aside_is_taken_by_the_order_that_the_row_names() -> Result
     .map_err(|why| format!("{why}: {row:#}\n{}", v.vault_journal()))?;
     assert_eq!(generations(&v)?[generation], json!("current"), "{generation}");
     assert!(!v.fleet.tenure(&["obligations"])?.stdout.contains("tenure clear"), "{row:#}");
-    recorded(&v, generation)
+    recorded(&v, generation)?;
+    missed(&mut v, &at)
+}
+
+/// The host is off on the next day until the slot's time has passed by more than may be caught up: it is missed, in the
+/// host's memory, in its records once, as the controller holds them, and in the row.
+fn missed(v: &mut Vaulted, at: &str) -> Result<()> {
+    let version =
+        |v: &Vaulted| v.fleet.agent_json(&["status"]).unwrap_or_default()["board"]["policy"].clone();
+    let before = version(v);
+    v.publish_as(at, |policy| policy.with("catch_up: 2h", "catch_up: 2min"))?;
+    wait_for("the shorter time to catch up", SOON * 2, || version(v) != before)?;
+    v.passed(at, 125)?;
+    v.days_later(2)?;
+    let mut row = Value::Null;
+    wait_for("the missed slot in its row", SOON * 4, || {
+        row = v.duty(NIGHTLY);
+        row["state"] == "overdue" && says(&row, &json!("missed"))
+    })
+    .map_err(|why| format!("{why}: {row:#}\n{}", v.journals()))?;
+    let told = told::once(v)?;
+    for owner in [r#"{"tenant":"client"}"#, r#""host""#] {
+        let nights = told::missed(&told, owner, "nightly");
+        assert_eq!(nights.len(), 1, "the day before was caught up: {nights:#?}");
+    }
+    v.fleet.await_reported()?;
+    let held = events(&v.fleet.held_chain("web1", "host", "web1-host.chain")?, "backup_missed")?;
+    let nights = held.iter().filter(|one| {
+        one["slot"]["series"]["set"] == "nightly" && one["slot"]["series"]["owner"]["tenant"] == "client"
+    });
+    assert_eq!(nights.count(), 1, "{held:#?}");
+    v.fleet.once_and_in_order("web1", "host").map(drop)
 }
 
 /// Is this what the row says of a slot?
@@ -118,26 +151,12 @@ fn recorded(v: &Vaulted, generation: &str) -> Result<()> {
     let keys: Value = serde_json::from_str(&v.fleet.tenure_must(&["key", "list", "--json"])?)?;
     let marit = keys.as_array().into_iter().flatten().find(|key| key["name"] == "marit").cloned();
     let marit = marit.unwrap_or_default()["id"].clone();
-    let mut cleared = Vec::new();
-    for (_, _, line) in v.fleet.own_chain("vault1", "vault")? {
-        let line = ExportLine::parse(line.as_bytes())?;
-        let about = line.unverified()?.about;
-        let named = matches!(about, About::Event(name) if name.as_str() == "cleared");
-        if let Some(payload) = line.payload.filter(|_| named) {
-            cleared.push(serde_json::from_slice::<Value>(payload.bytes())?);
-        }
-    }
+    let cleared = events(&v.fleet.own_chain("vault1", "vault")?, "cleared")?;
     let [told] = &cleared[..] else { return Err(format!("not once: {cleared:#?}").into()) };
     assert_eq!((&told["by"], &told["reason"]), (&json!([marit]), &json!(REASON)), "{told:#}");
     assert!(marit.is_string() && told["order"].is_string(), "{told:#}");
     assert!(told["generation"].to_string().contains(&generation[..10]), "{told:#}");
     let held = v.fleet.held_chain("vault1", "vault", "vault1-vault.chain")?;
-    let held = held.iter().filter(|(_, _, line)| is_cleared(line)).count();
-    assert_eq!(held, 1, "the controller holds that record");
+    assert_eq!(events(&held, "cleared")?.len(), 1, "the controller holds that record");
     v.fleet.once_and_in_order("vault1", "vault").map(drop)
-}
-
-fn is_cleared(line: &str) -> bool {
-    let record = ExportLine::parse(line.as_bytes()).ok().and_then(|line| line.unverified().ok());
-    record.is_some_and(|record| matches!(record.about, About::Event(name) if name.as_str() == "cleared"))
 }

@@ -12,3 +12,4 @@ mod look;
 mod recovery;
 mod rows;
 mod runs;
+mod told;
