@@ -20,7 +20,7 @@ use tenure_policy::bundles::{BackupSection, DumpSection, SeriesSection, VaultPla
 use tenure_policy::resolved::HostPolicy;
 use tenure_sys::clock;
 use tenure_sys::progress::Progress;
-use tenure_trust::SeriesId;
+use tenure_trust::{SeriesId, SetName};
 
 use super::job::{failed, machine};
 use super::look::{configured, unexpected};
@@ -345,8 +345,10 @@ fn drills(host: &Host, database: Option<&str>, out: Output) -> Result<Exit, Fail
     let section = host.section()?;
     let expect = section.drill.as_ref().map(|drill| drill.expect.as_slice()).unwrap_or_default();
     // Of a database that both sets dump, the nightly one is taken: it is the one that is promised.
+    let is_nightly = |one: &&SeriesSection| one.series.set == SetName::Nightly;
+    let (nightly, server): (Vec<_>, Vec<_>) = section.series.iter().rev().partition(is_nightly);
     let mut found = Vec::new();
-    for series in section.series.iter().rev() {
+    for series in nightly.into_iter().chain(server) {
         for dump in &series.dumps {
             let named = database.is_none_or(|name| name == dump.database.as_str());
             let known = |(s, d): &(&SeriesSection, &DumpSection)| {

@@ -3,6 +3,7 @@
 mod ansible;
 mod backup;
 mod backup_faults;
+mod busy;
 mod clear;
 mod demo;
 mod killed;
