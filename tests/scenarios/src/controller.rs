@@ -19,6 +19,8 @@ pub const HOSTS: [&str; 5] = [
 ];
 /// The controller's state.
 pub const STATE: &str = "/var/lib/tenure-controller";
+/// Keeps systemd from starting a controller that was killed.
+const NO_RESTART: &str = "/run/systemd/system/tenure-controller.service.d/lab.conf";
 const CONFIG: &str = "host: ctl1\n\
     machines: { listen: \"[::]:8441\", names: [ctl1, 198.51.100.20, \"2001:db8:1::20\"] }\n\
     people: { listen: \"[::]:8443\" }\n";
@@ -85,6 +87,37 @@ impl Fleet {
             self.office.put(&format!("{DESK}/{to}"), ctl1.get(&from)?.as_bytes(), "600")?;
         }
         self.log_in()
+    }
+
+    /// Kills the controller (SIGKILL) and lets it lie.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn kill_controller(&self) -> Result<()> {
+        let ctl1 = self.ctl1();
+        ctl1.put(NO_RESTART, b"[Service]\nRestart=no\n", "644")?;
+        ctl1.must(&["systemctl", "daemon-reload"])?;
+        ctl1.must(&["systemctl", "kill", "-s", "KILL", "tenure-controller"])?;
+        wait_for("the end of the controller", SOON, || !self.controller_runs()).map(drop).map_err(Into::into)
+    }
+
+    /// Starts a controller that was killed.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn revive_controller(&self) -> Result<()> {
+        let ctl1 = self.ctl1();
+        ctl1.must(&["rm", "-f", NO_RESTART])?;
+        ctl1.must(&["systemctl", "daemon-reload"])?;
+        ctl1.sh("systemctl reset-failed tenure-controller")?;
+        ctl1.must(&["systemctl", "start", "tenure-controller"]).map(drop).map_err(Into::into)
+    }
+
+    /// Is it at work?
+    #[must_use]
+    pub fn controller_runs(&self) -> bool {
+        let active = self.ctl1().exec(&["systemctl", "is-active", "-q", "tenure-controller"]);
+        active.is_ok_and(|output| output.ok())
     }
 
     /// Marit logs in to the controller.

@@ -1,5 +1,6 @@
 //! Scenarios that are long or mostly wait, in one program so that they run side by side.
 
+mod after_faults;
 mod ansible;
 mod backup;
 mod backup_faults;
@@ -11,6 +12,5 @@ mod lies;
 mod linked;
 mod look;
 mod recovery;
-mod rows;
 mod runs;
 mod told;
