@@ -37,7 +37,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tenure-demo", &["tenure-lab", "tenure-scenarios"]),
     (
         "tenure-benchmarks",
-        &["tenure-lab", "tenure-scenarios", "tenure-trust", "tenure-policy", "tenure-obligations"],
+        &[
+            "tenure-lab",
+            "tenure-scenarios",
+            "tenure-trust",
+            "tenure-policy",
+            "tenure-areas",
+            "tenure-obligations",
+        ],
     ),
 ];
 
