@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tenure_obligations::history::PastDrift;
-use tenure_obligations::input::{ChainFinding, Content};
+use tenure_obligations::input::{Agreed, ChainFinding, Content};
 use tenure_obligations::view::Judgement;
 use tenure_obligations::{Change, Input, Newest, RecordRef, Reported, Standing, carry, judge};
 use tenure_trust::enrol::IngestFinding;
@@ -16,6 +16,7 @@ use tenure_trust::{AreaName, Epoch, HostName, MachineRole, PolicyVersion, Seq, V
 use crate::app::App;
 use crate::contained::{self, Machines};
 use crate::journal;
+use crate::remembered::Remembered;
 use crate::shelf::Set;
 use crate::store::{Access, ChainHead, FindingRow, HeldRecord, SeriesSince, StoreError};
 
@@ -30,7 +31,7 @@ pub struct Judging(Arc<Shared>);
 struct Shared {
     last: Mutex<Option<Arc<Judgement>>>,
     /// Whoever has it judges; the others wait for that. In it what the database remembers, once it was read.
-    turn: tokio::sync::Mutex<Option<BTreeSet<Standing>>>,
+    turn: tokio::sync::Mutex<Option<Remembered>>,
     /// Records over which judging ended by a fault: they are left out until newer ones come.
     faulty: Mutex<Vec<RecordRef>>,
 }
@@ -67,21 +68,22 @@ impl Judging {
             return Ok(last.clone());
         }
         let set = app.shelf.get().filter(|set| set.duties.is_some()).ok_or(NotJudged::NoDuties)?;
-        let kept = match turn.take() {
-            Some(kept) => kept,
-            None => app.store.states(&Access::Itself).await?.into_iter().collect(),
-        };
+        if turn.is_none() {
+            *turn = Some(Remembered::read(app).await?);
+        }
+        let Some(kept) = turn.as_mut() else { return Err(NotJudged::Ended) };
         let before = match last {
             Some(last) => Standing::all(&last.obligations),
-            None => kept.iter().cloned().collect(),
+            None => kept.standing.iter().cloned().collect(),
         };
-        *turn = Some(kept);
         let (mut machines, series) = (machines(app, access).await?, app.store.series_since(access).await?);
         let history = app.store.drift_history(access).await?;
         let now = app.now();
+        let agreed = kept.agreed.clone();
         let known = contained::leave_out(&mut machines, &locked(&self.0.faulty));
         let work = move || {
-            let judge = |machines: &Machines| judged(&set, (machines, &series, &history), now, &before);
+            let judge =
+                |machines: &Machines| judged(&set, (machines, &series, &agreed, &history), now, &before);
             contained::judged(&mut machines, judge)
         };
         let work = tokio::task::spawn_blocking(work).await.ok().flatten();
@@ -93,16 +95,15 @@ impl Judging {
             ));
         }
         *locked(&self.0.faulty) = known.into_iter().chain(faulty).collect();
-        let (judgement, changes) = judged?;
+        let (mut judgement, changes) = judged?;
         for line in told(&changes) {
             journal::notice(&line);
         }
+        let agreed = std::mem::take(&mut judgement.agreed);
         let judgement = Arc::new(judgement);
         *locked(&self.0.last) = Some(judgement.clone());
         let stands: BTreeSet<Standing> = Standing::all(&judgement.obligations).into_iter().collect();
-        if let Some(kept) = turn.as_mut() {
-            remember(app, kept, stands).await;
-        }
+        kept.keep(app, stands, agreed).await;
         Ok(judgement)
     }
 
@@ -130,21 +131,6 @@ pub(crate) async fn keep(app: Arc<App>) {
         let duties = app.shelf.get().and_then(|set| Some(set.duties.as_ref()?.heartbeat_seconds));
         let heartbeat = duties.map_or(app.limits.judge, |seconds| Duration::from_secs(u64::from(seconds)));
         tokio::time::sleep(heartbeat.min(app.limits.judge)).await;
-    }
-}
-
-/// Writes down what differs. What cannot be written now is written with the next judgement; its dates stay.
-async fn remember(app: &App, kept: &mut BTreeSet<Standing>, stands: BTreeSet<Standing>) {
-    let gone: Vec<Standing> = kept.difference(&stands).cloned().collect();
-    let put: Vec<Standing> = stands.difference(kept).cloned().collect();
-    if gone.is_empty() && put.is_empty() {
-        return;
-    }
-    match app.store.put_states(&Access::Itself, &gone, &put).await {
-        Ok(()) => *kept = stands,
-        Err(error) => {
-            journal::error(&format!("how duties stand was not written down: {}", journal::chain(&error)));
-        }
     }
 }
 
@@ -181,7 +167,7 @@ fn fresh(last: &Judgement, app: &App) -> bool {
 
 fn judged(
     set: &Set,
-    (machines, series_since, history): (&Machines, &SeriesSince, &[PastDrift]),
+    (machines, series_since, agreed, history): (&Machines, &SeriesSince, &Agreed, &[PastDrift]),
     now: Timestamp,
     before: &[Standing],
 ) -> Result<(Judgement, Vec<Change>), NotJudged> {
@@ -196,6 +182,7 @@ fn judged(
         machines,
         issued: Some(set.index.issued),
         series_since,
+        agreed,
         history,
         now,
     };

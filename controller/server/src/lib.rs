@@ -17,6 +17,7 @@ pub mod pages;
 pub mod password;
 pub mod people;
 pub mod problem;
+mod remembered;
 pub mod secret;
 pub mod service;
 pub mod shelf;

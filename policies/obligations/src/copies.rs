@@ -1,18 +1,20 @@
 //! The series of backups with every slot of the last eight days as host and vault see it, looked at once and then asked
 //! by every duty about copies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use tenure_policy::bundles::{BackupSection, SeriesSection};
 use tenure_policy::calendar::Zone;
 use tenure_trust::vault_wire::{GenerationState, SealedSlot, SeriesFacts};
 use tenure_trust::{SeriesId, SlotTime};
 
-use crate::input::HostSlotState;
+use crate::input::{AgreedSeal, HostSlotState};
 use crate::judge::{HostSeen, VaultSeen};
+use crate::reason::SlotFault;
 use crate::slots::{self, Sides, SlotSeen, Window};
+use crate::state::State;
 
 /// Days that are looked at: a week, and the day of the week before on which the oldest copy of a full ring stands.
 pub(crate) const DAYS: i32 = 8;
@@ -33,6 +35,17 @@ pub(crate) struct Series<'a> {
     pub(crate) slots: Vec<Slot>,
     /// The vault's own facts of it.
     pub(crate) vault: Option<&'a SeriesFacts>,
+    /// Slots on which host and vault have agreed, where the host will not tell them again: to be remembered.
+    pub(crate) agreed: BTreeMap<(Date, SlotTime), AgreedSeal>,
+}
+
+/// What the controller knows itself of a series.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// Since when it is in the policy.
+    pub(crate) since: Option<Timestamp>,
+    /// What host and vault agreed on before.
+    pub(crate) agreed: Option<&'a BTreeMap<(Date, SlotTime), AgreedSeal>>,
 }
 
 /// Moments of local times, computed once for all series.
@@ -42,14 +55,16 @@ pub(crate) struct Moments<'z> {
     known: HashMap<(Date, SlotTime), Timestamp>,
     days: Vec<(Date, Timestamp)>,
     now: Timestamp,
+    /// How long one side's word may lag behind the other's.
+    grace: SignedDuration,
 }
 
 impl<'z> Moments<'z> {
-    pub(crate) fn new(zone: &'z Zone, now: Timestamp) -> Self {
+    pub(crate) fn new(zone: &'z Zone, now: Timestamp, grace: SignedDuration) -> Self {
         let today = zone.date_of(now);
         let date = |back: i32| today.checked_sub(back.days()).unwrap_or(Date::MIN);
         let days = (0..DAYS).rev().map(|back| (date(back), zone.closes(date(back)))).collect();
-        Self { zone, known: HashMap::new(), days, now }
+        Self { zone, known: HashMap::new(), days, now, grace }
     }
 
     fn of(&mut self, date: Date, at: SlotTime) -> Timestamp {
@@ -65,20 +80,21 @@ impl<'a> Series<'a> {
         backup: &BackupSection,
         host: &HostSeen<'a>,
         vault: Option<&VaultSeen<'a>>,
-        since: Option<Timestamp>,
+        known: Known<'_>,
         moments: &mut Moments<'_>,
-        grace: jiff::SignedDuration,
     ) -> Self {
         let facts = vault.and_then(|vault| vault.series.get(&section.series)).map(|(facts, _)| *facts);
         let held = Held::of(facts);
         let told = host.slots.get(&section.series);
         let said = host.since_said(&section.series, facts, moments.zone);
         // What the controller knows itself counts; the host takes a policy up a little later, and no more than that.
-        let said = said.filter(|said| since.is_none_or(|since| said.duration_since(since) <= grace));
+        let since = known.since;
+        let said = said.filter(|said| since.is_none_or(|since| said.duration_since(since) <= moments.grace));
         let admitted = [host.admitted, vault.and_then(|vault| vault.admitted)];
         let from = admitted.into_iter().chain([since, said]).flatten().max();
         let catch_up = i64::try_from(backup.catch_up_seconds).unwrap_or(i64::MAX).seconds();
         let mut slots = Vec::with_capacity(section.at.len() * DAYS as usize);
+        let mut agreed = BTreeMap::new();
         for day in 0..moments.days.len() {
             let (date, closes) = moments.days[day];
             for at in &section.at {
@@ -92,16 +108,22 @@ impl<'a> Series<'a> {
                     vault_silent: vault.and_then(|vault| vault.silent.as_ref()),
                 };
                 let forgotten = host.tells_from.is_some_and(|oldest| (date, *at) <= oldest);
+                let before = known.agreed.and_then(|agreed| agreed.get(&(date, *at)));
+                let before = slots::agreed(&sides, host.tells_from.is_some(), before);
                 let seen = match (sides.host, sides.vault) {
                     (None, None) if from.is_some_and(|from| due < from) => SlotSeen::NotExpected,
-                    // the vault took it only with the host's signature, and the host's list is too short to say so again
-                    (None, Some((sealed, number, state))) if forgotten => slots::held(sealed, number, state),
-                    _ => slots::judge(&window, &sides, grace, moments.now),
+                    // both have said it, and the host's list is too short to say so again
+                    (None, Some((sealed, number, state))) if forgotten && before.is_some() => {
+                        slots::held(sealed, before.map_or(0, |before| before.unreadable), number, state)
+                    }
+                    (None, Some(_)) if forgotten => SlotSeen::Lacks(State::Unknown, SlotFault::OnlyVault),
+                    _ => slots::judge(&window, &sides, moments.grace, moments.now),
                 };
+                agreed.extend(before.map(|seal| ((date, *at), seal)));
                 slots.push(Slot { date, at: *at, window, seen });
             }
         }
-        Self { section, slots, vault: facts }
+        Self { section, slots, vault: facts, agreed }
     }
 
     /// The slots of a date.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use tenure_areas::backup::facts::DrilledDump;
 use tenure_areas::pass::Report;
@@ -12,7 +13,7 @@ use tenure_policy::resolved::HostPolicy;
 use tenure_trust::enrol::IngestFinding;
 use tenure_trust::vault_wire::VaultFacts;
 use tenure_trust::{
-    AreaName, Epoch, Hash, HostName, MachineRole, PolicyVersion, SeriesId, SlotId, VerdictTag,
+    AreaName, Epoch, Hash, HostName, MachineRole, PolicyVersion, SeriesId, SlotId, SlotTime, VerdictTag,
 };
 
 use crate::history::PastDrift;
@@ -35,10 +36,25 @@ pub struct Input<'a> {
     pub issued: Option<Timestamp>,
     /// Since when a series is in the policy, where that is known: slots before are not expected.
     pub series_since: &'a BTreeMap<SeriesId, Timestamp>,
+    /// What host and vault agreed on before: [`crate::view::Judgement::agreed`] of the judgement before.
+    pub agreed: &'a Agreed,
     /// Drift that records told of, older ones too.
     pub history: &'a [PastDrift],
     /// The controller's clock.
     pub now: Timestamp,
+}
+
+/// Slots on which host and vault have agreed: by series, date and time. Only of hosts that have more slots than they can
+/// tell: others say it again with each record.
+pub type Agreed = BTreeMap<SeriesId, BTreeMap<(Date, SlotTime), AgreedSeal>>;
+
+/// What both said of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgreedSeal {
+    /// Hash of the seal's payload bytes.
+    pub seal: Hash,
+    /// Files that could not be read, by whoever said more.
+    pub unreadable: u64,
 }
 
 /// What one machine in one role reported.

@@ -11,8 +11,8 @@ use tenure_trust::{HostName, MachineRole, Owner, SeriesId, SetName, TenantId, Va
 
 use crate::areas::Areas;
 use crate::believed;
-use crate::copies::{Moments, Series, Told, tells_from, told};
-use crate::input::{HostBackups, Input};
+use crate::copies::{Known, Moments, Series, Told, tells_from, told};
+use crate::input::{Agreed, HostBackups, Input};
 use crate::promise::{self, Answer, Asked};
 use crate::reason::{Machine, Reason};
 use crate::state::{Counts, Obligation, RecordRef, State};
@@ -50,6 +50,7 @@ pub fn judge(input: &Input<'_>) -> Result<Judgement, CalendarError> {
         unjudged: rows::unjudged(&context),
         history: history::newest(input),
         patches: rows::patches(&context),
+        agreed: context.agreed(),
     })
 }
 
@@ -109,21 +110,27 @@ impl<'a> Context<'a> {
             input.book.machines.keys().map(|host| (host, host_seen(input, host))).collect();
         let vaults: BTreeMap<_, _> =
             input.vaults.values().map(|policy| (&policy.vault, vault_seen(input, policy))).collect();
-        let mut moments = Moments::new(zone, input.now);
+        let mut moments = Moments::new(zone, input.now, believed::patience(input));
         let (mut series, mut of_owner) = (HashMap::new(), HashMap::new());
-        let grace = believed::patience(input);
         for (name, seen) in &hosts {
             let Some(backup) = seen.policy.and_then(|policy| policy.backup.as_ref()) else { continue };
             for section in &backup.series {
                 let id = &section.series;
                 let vault = vaults.get(&id.vault);
-                let since = input.series_since.get(id).copied();
-                let looked = Series::look(section, backup, seen, vault, since, &mut moments, grace);
+                let known =
+                    Known { since: input.series_since.get(id).copied(), agreed: input.agreed.get(id) };
+                let looked = Series::look(section, backup, seen, vault, known, &mut moments);
                 series.insert(id, looked);
                 of_owner.entry((*name, &id.owner, id.set)).or_insert_with(Vec::new).push(id);
             }
         }
         Self { input, zone, hosts, vaults, series, of_owner }
+    }
+
+    /// What is to be remembered of each series.
+    fn agreed(&self) -> Agreed {
+        let some = self.series.values().filter(|one| !one.agreed.is_empty());
+        some.map(|one| (one.section.series.clone(), one.agreed.clone())).collect()
     }
 
     pub(crate) fn now(&self) -> Timestamp {

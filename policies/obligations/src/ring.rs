@@ -41,7 +41,7 @@ fn weakest(mut answers: Vec<(Answer, u32)>) -> Answer {
 fn weekdays(context: &Context<'_>, host: &HostName, series: &Series<'_>) -> (Answer, u32) {
     let today = context.zone.date_of(context.now());
     let back = |days: i32| today.checked_sub(days.days()).unwrap_or(today);
-    let (mut held, mut full, mut lacking) = (0, today, Vec::new());
+    let (mut held, mut full, mut lacking, mut unseen) = (0, today, Vec::new(), None);
     for days in 0..7 {
         let date = back(days);
         let first = series.of_date(date).map(|slot| slot.window.due).min();
@@ -54,6 +54,8 @@ fn weekdays(context: &Context<'_>, host: &HostName, series: &Series<'_>) -> (Ans
             full = full.max(date);
         } else if !expected || first.is_none() {
             full = full.max(date.checked_add(7.days()).unwrap_or(date));
+        } else if let Some(slot) = series.of_date(date).find(|slot| slot.seen.is_unknown()) {
+            unseen = Some(slot);
         } else {
             lacking.push(date);
         }
@@ -71,6 +73,10 @@ fn weekdays(context: &Context<'_>, host: &HostName, series: &Series<'_>) -> (Ans
             let series = series.section.series.clone();
             answer.why.push(Reason::WeekdayLacks { series, date: *date, instead });
         }
+    } else if let Some((slot, (state, fault))) = unseen.and_then(|slot| Some((slot, slot.seen.fault()?))) {
+        let (date, at) = (slot.date, slot.at);
+        answer.state = state;
+        answer.why = vec![Reason::Slot { series: series.section.series.clone(), date, at, fault }];
     } else if held < 7 {
         answer.state = State::Due;
         answer.next = Some(end(context, full));

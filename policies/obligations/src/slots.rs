@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use tenure_trust::vault_wire::{AsideReason, GenerationState, SealedSlot};
 
-use crate::input::{HostSeal, HostSlotState};
+use crate::input::{AgreedSeal, HostSeal, HostSlotState};
 use crate::reason::{Machine, SlotFault};
 use crate::state::State;
 
@@ -94,17 +94,36 @@ pub(crate) fn judge(window: &Window, sides: &Sides<'_>, grace: SignedDuration, n
     }
 }
 
-fn agree(host: &HostSeal, vault: &SealedSlot, number: u32, state: GenerationState) -> SlotSeen {
-    if (host.seal, host.snapshot, host.root) != (vault.seal, vault.snapshot, vault.root) {
-        return SlotSeen::Lacks(State::Broken, SlotFault::Differ);
+/// What both say of it, or said before while neither denies it; to be remembered where the host's list is `full`, so that
+/// it will not say so again.
+pub(crate) fn agreed(sides: &Sides<'_>, full: bool, before: Option<&AgreedSeal>) -> Option<AgreedSeal> {
+    let before = before.copied();
+    match (sides.host, sides.vault) {
+        (Some(HostSlotState::Sealed(host)), Some((vault, ..))) => {
+            let unreadable = host.unreadable.max(vault.unreadable);
+            let now = AgreedSeal { seal: vault.seal, unreadable };
+            (same(host, vault) && (full || before.is_some())).then_some(now)
+        }
+        (Some(HostSlotState::Sealed(host)), None) => before.filter(|before| before.seal == host.seal),
+        (Some(_), _) => None,
+        (None, held) => before.filter(|before| held.is_none_or(|(vault, ..)| vault.seal == before.seal)),
     }
-    let unreadable = host.unreadable.max(vault.unreadable);
-    held(&SealedSlot { unreadable, ..vault.clone() }, number, state)
 }
 
-/// What a seal is that nobody contradicts.
-pub(crate) fn held(vault: &SealedSlot, number: u32, state: GenerationState) -> SlotSeen {
-    match (vault.unreadable, state) {
+fn same(host: &HostSeal, vault: &SealedSlot) -> bool {
+    (host.seal, host.snapshot, host.root) == (vault.seal, vault.snapshot, vault.root)
+}
+
+fn agree(host: &HostSeal, vault: &SealedSlot, number: u32, state: GenerationState) -> SlotSeen {
+    if !same(host, vault) {
+        return SlotSeen::Lacks(State::Broken, SlotFault::Differ);
+    }
+    held(vault, host.unreadable, number, state)
+}
+
+/// What a seal is that nobody contradicts, and of which the host says or said that it lacks so many files.
+pub(crate) fn held(vault: &SealedSlot, unreadable: u64, number: u32, state: GenerationState) -> SlotSeen {
+    match (vault.unreadable.max(unreadable), state) {
         (_, GenerationState::Aside(AsideReason::Spoilt)) => SlotSeen::Spoilt,
         (_, GenerationState::Aside(_)) => SlotSeen::Aside(number),
         (0, _) => SlotSeen::Done { received: vault.received },
@@ -116,6 +135,11 @@ impl SlotSeen {
     /// Can it still be filled?
     pub(crate) fn waits(&self) -> bool {
         matches!(self, Self::ToCome | Self::Open | Self::Trying(_))
+    }
+
+    /// Can it not be seen whether it holds a copy?
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Lacks(State::Unknown, _))
     }
 
     /// As a fault, when it is one.

@@ -10,6 +10,7 @@ use tenure_trust::enrol::IngestFinding;
 use tenure_trust::{FleetName, HostName, Owner, PolicyVersion, SetName, SlotTime, VaultName};
 
 use crate::history::PastDrift;
+use crate::input::Agreed;
 use crate::reason::Reason;
 use crate::state::{Counts, Obligation, RecordRef, State};
 
@@ -33,6 +34,10 @@ pub struct Judgement {
     pub history: Vec<PastDrift>,
     /// How current each host's software is.
     pub patches: Vec<PatchRow>,
+    /// What the next judgement must be given: the slots on which host and vault have agreed and neither denies it since.
+    /// Nobody is shown it.
+    #[serde(skip)]
+    pub agreed: Agreed,
 }
 
 /// Of what a judgement is, and when it was made.

@@ -346,22 +346,6 @@ fn a_series_that_is_new_on_the_host_is_expected_from_then_on_unless_the_vault_kn
 }
 
 #[test]
-fn a_full_list_that_does_not_reach_back_contradicts_no_seal() {
-    let mut fleet = Fleet::in_order(sunday());
-    let newest = fleet.web_backups().slots.iter().map(|slot| slot.slot.date).max().unwrap();
-    fleet.web_backups().slots.retain(|slot| slot.slot.date == newest);
-    assert_eq!(fleet.state("backup.ring"), State::Overdue);
-    let one = fleet.web_backups().slots[0].clone();
-    for minute in 0..400u16 {
-        let mut more = one.clone();
-        more.slot.manual = true;
-        more.slot.at = SlotTime::new((minute / 60) as u8 + 12, (minute % 60) as u8).unwrap();
-        fleet.web_backups().slots.push(more);
-    }
-    assert_eq!(fleet.state("backup.ring"), State::Met, "{}", fleet.why("backup.ring"));
-}
-
-#[test]
 fn two_names_of_one_machine_are_one_machine() {
     for boot in [true, false] {
         let mut fleet = Fleet::in_order(sunday());

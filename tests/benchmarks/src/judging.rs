@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tenure_areas::area::AreaSpec;
 use tenure_areas::backup::facts::{Facts, SealFact, Since, SlotFact, SlotState};
@@ -11,7 +12,7 @@ use tenure_areas::firewall::{Firewall, state};
 use tenure_areas::pass::{Report, Verdict, pass};
 use tenure_areas::ssh_access::SshAccess;
 use tenure_lab::Stopwatch;
-use tenure_obligations::input::Content;
+use tenure_obligations::input::{Agreed, AgreedSeal, Content};
 use tenure_obligations::view::Judgement;
 use tenure_obligations::{Input, Newest, RecordRef, Reported, judge};
 use tenure_policy::bundles::{DutyBook, PromiseDuty, SeriesSection, VaultPolicy};
@@ -21,7 +22,8 @@ use tenure_policy::resolved::{HostPolicy, Mode};
 use tenure_scenarios::Result;
 use tenure_trust::vault_wire::{GenerationFacts, GenerationState, SealedSlot, SeriesFacts, VaultFacts};
 use tenure_trust::{
-    AreaName, Epoch, GenerationId, Hash, HostName, MachineRole, Owner, PolicyVersion, Seq, SlotId, TenantId,
+    AreaName, Epoch, GenerationId, Hash, HostName, MachineRole, Owner, PolicyVersion, Seq, SeriesId, SlotId,
+    SlotTime, TenantId,
 };
 
 const HOSTS: usize = 500;
@@ -56,6 +58,7 @@ struct Fleet {
     hosts: BTreeMap<HostName, HostPolicy>,
     vaults: BTreeMap<HostName, VaultPolicy>,
     machines: BTreeMap<(HostName, MachineRole), Reported>,
+    agreed: Agreed,
 }
 
 impl Fleet {
@@ -80,6 +83,7 @@ impl Fleet {
             hosts: BTreeMap::new(),
             vaults: BTreeMap::new(),
             machines: BTreeMap::new(),
+            agreed: Agreed::new(),
         };
         (book.machines, book.tenants) = (BTreeMap::new(), BTreeMap::new());
         // What a host of this policy says of itself, from passes of the areas themselves.
@@ -100,6 +104,7 @@ impl Fleet {
                 }
             }
             let (slots, series) = slots(&own.series, &zone, now);
+            fleet.agreed.extend(series.iter().map(agreed));
             held.extend(series);
             fleet
                 .machines
@@ -144,6 +149,7 @@ impl Fleet {
             machines: &self.machines,
             issued: None,
             series_since: &series_since,
+            agreed: &self.agreed,
             history: &[],
             now,
         })?;
@@ -229,6 +235,13 @@ fn slots(sections: &[SeriesSection], zone: &Zone, now: Timestamp) -> (Vec<SlotFa
     told.sort_by_key(|slot| std::cmp::Reverse((slot.slot.date, slot.slot.at)));
     told.truncate(tenure_obligations::input::SLOTS_TOLD);
     (told, held)
+}
+
+/// A host's list is full: what fell out of it is remembered.
+fn agreed(series: &SeriesFacts) -> (SeriesId, BTreeMap<(Date, SlotTime), AgreedSeal>) {
+    let sealed = series.generations.iter().flat_map(|generation| &generation.slots);
+    let both = |one: &SealedSlot| AgreedSeal { seal: one.seal, unreadable: one.unreadable };
+    (series.series.clone(), sealed.map(|one| ((one.slot.date, one.slot.at), both(one))).collect())
 }
 
 /// A host that reports every area, in the areas' own forms.

@@ -142,6 +142,7 @@ fn judged(machines: &Machines) -> Judgement {
         machines,
         issued: now().checked_sub(SignedDuration::from_hours(24)).ok(),
         series_since: &BTreeMap::new(),
+        agreed: &BTreeMap::new(),
         history: &[],
         now: now(),
     };

@@ -3,6 +3,7 @@
 
 mod access;
 mod admissions;
+mod agreed;
 mod drifts;
 mod evidence;
 mod findings;
@@ -27,6 +28,7 @@ use tenure_trust::Hash;
 
 pub use access::{Access, Denied};
 pub use admissions::{Enrolled, Redeemed, Redemption};
+pub(crate) use agreed::AgreedSlot;
 pub use evidence::{ChainHead, HeldRecord, Page, RecordQuery};
 pub use findings::{FindingKind, FindingRow};
 pub use ingest::{Batch, Outcome};

@@ -1,6 +1,8 @@
 //! The controller over loopback TLS: honest machines and people, and hostile ones.
 
 #[cfg(test)]
+mod agreed;
+#[cfg(test)]
 mod bounds;
 #[cfg(test)]
 mod client;

@@ -15,7 +15,7 @@ use tenure_areas::pass::{Report, Verdict, pass};
 use tenure_areas::patch::{self, Patch};
 use tenure_areas::ssh_access::SshAccess;
 use tenure_obligations::history::PastDrift;
-use tenure_obligations::input::{Content, HostBackups, HostDrill, HostSeal, HostSlot, HostSlotState};
+use tenure_obligations::input::{Agreed, Content, HostBackups, HostDrill, HostSeal, HostSlot, HostSlotState};
 use tenure_obligations::view::Judgement;
 use tenure_obligations::{Input, Newest, Obligation, RecordRef, Reported, State};
 use tenure_policy::bundles::{BackupSection, DumpSection, DutyBook, SeriesSection, VaultPolicy};
@@ -50,6 +50,7 @@ pub(crate) struct Fleet {
     pub(crate) series_since: BTreeMap<SeriesId, Timestamp>,
     pub(crate) version: Option<PolicyVersion>,
     pub(crate) issued: Option<Timestamp>,
+    pub(crate) agreed: Agreed,
     pub(crate) history: Vec<PastDrift>,
     pub(crate) now: Timestamp,
 }
@@ -78,6 +79,7 @@ impl Fleet {
             series_since: BTreeMap::new(),
             version: Some(PolicyVersion(7)),
             issued: Some(now.checked_sub(SignedDuration::from_hours(24)).unwrap()),
+            agreed: Agreed::new(),
             history: Vec::new(),
             now,
         }
@@ -269,6 +271,7 @@ impl Fleet {
             machines: &self.machines,
             issued: self.issued,
             series_since: &self.series_since,
+            agreed: &self.agreed,
             history: &self.history,
             now: self.now,
         }
