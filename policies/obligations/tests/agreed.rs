@@ -19,7 +19,7 @@ fn full() -> Fleet {
     let mut fleet = Fleet::in_order(sunday());
     let series = fleet.web_backups().slots[0].slot.series.clone();
     let by_hand = (0..SLOTS_TOLD).map(|n| {
-        let time = format!("{:02}:{:02}", 1 + n / 60, n % 60).parse().unwrap();
+        let time = format!("{:02}:{:02}", 1 + n / 60, n % 60).parse().expect("a time of day");
         let slot = SlotId { series: series.clone(), date: date(2026, 11, 22), at: time, manual: true };
         HostSlot { slot, state: HostSlotState::Missed }
     });

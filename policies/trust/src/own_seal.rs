@@ -264,7 +264,7 @@ mod tests {
         let own = signed(&seal(VIEW, 9), 10);
         let noise = vec!["x".to_owned(); MAX_SEALS];
         assert_eq!(
-            judge(&list(), VIEW, &[&noise[..], &[own.clone()]].concat()),
+            judge(&list(), VIEW, &[&noise[..], std::slice::from_ref(&own)].concat()),
             Err(NoSeal::NotItsOwn(MAX_SEALS))
         );
         assert!(judge(&list(), VIEW, &[&noise[1..], &[own]].concat()).is_ok());
