@@ -450,3 +450,28 @@ fn looking_again_is_stopped_in_the_middle_and_begun_anew() {
     disk.erase(week(1));
     assert_eq!((disk.state(old), disk.state(new)), (None, Some(State::Current)));
 }
+
+/// The vault dies when the generation's directory stands and the series' journal does not know of it yet: it never was, and
+/// the host begins it again.
+#[test]
+fn what_was_placed_and_not_written_down_is_begun_again() {
+    let disk = Disk::new();
+    let slot = SlotId { series: id_of(), date: MONDAY, at: "06:00".parse().unwrap(), manual: false };
+    let now = rules().zone.slot(MONDAY, slot.at);
+    let begin = |store: &Store| store.open_generation(&terms(), &open(slot.clone()), now);
+    let id = begin(&disk.start()).unwrap().generation;
+    let place = disk.place(id);
+    assert!(place.join("repo/config").exists(), "it was placed");
+    let journal = place.with_file_name("series.journal");
+    let text = fs::read_to_string(&journal).unwrap();
+    let kept: Vec<&str> = text.split_inclusive('\n').filter(|line| !line.contains("\"open\"")).collect();
+    assert_eq!(text.lines().count(), kept.len() + 1, "one line says that it began: {text}");
+    fs::write(&journal, kept.concat()).unwrap();
+    let store = disk.start();
+    let series = store.get(&id_of()).unwrap();
+    assert!(series.ring().get(id).is_none(), "nobody knows of it");
+    let again = begin(&store).unwrap();
+    assert_eq!((again.generation, again.books.last()), (id, 2), "config and key file, and nothing else");
+    drop((again, series, store));
+    assert_eq!(disk.run(MONDAY, b"a pack").unwrap(), id, "and it is filled as any other");
+}
