@@ -1,4 +1,4 @@
-//! Every pass leaves signed, chained records; `tenure verify` checks an export with the public key alone.
+//! What passes leave is signed and chained; `tenure verify` checks an export with the public key alone.
 
 use serde_json::Value;
 use tenure_scenarios::operator::DESK;
